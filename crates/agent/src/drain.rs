@@ -1,0 +1,278 @@
+//! The drain: the one thread that takes what the others noted, orders it by time and writes it. Never a runtime worker.
+
+mod locks;
+
+use crate::clock;
+use crate::raw::{Raw, StaticPlace, What};
+use crate::session::Session;
+use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
+use crate::stack::{mapped, Unwinder};
+use crate::table::Table;
+use locks::Locks;
+use pollscope_recording as words;
+use pollscope_recording::{Event, Nanos, Text, Writer};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_millis(50);
+const WINDOW: Nanos = 100_000_000;
+const SECOND: Nanos = 1_000_000_000;
+
+struct Drain {
+    session: &'static Session,
+    writer: Writer,
+    locks: Locks,
+    unwinder: Unwinder,
+    /// Static texts, shared with every event that names them.
+    texts: HashMap<(usize, usize), Text>,
+    threads: HashSet<i32>,
+    roles: HashMap<i32, u32>,
+    modules: HashSet<(u64, u64)>,
+    spare: Table,
+    window: Nanos,
+    second: Nanos,
+    lost_polls: u64,
+    failed: bool,
+}
+
+pub(crate) fn run(session: &'static Session, writer: Writer) {
+    slots::set_quiet(true);
+    let now = clock::now();
+    let mut drain = Drain {
+        session,
+        writer,
+        locks: Locks::default(),
+        unwinder: Unwinder::new(),
+        texts: HashMap::new(),
+        threads: HashSet::new(),
+        roles: HashMap::new(),
+        modules: HashSet::new(),
+        spare: Table::new(),
+        window: now,
+        second: now,
+        lost_polls: 0,
+        failed: false,
+    };
+    drain.introduce(now);
+    loop {
+        let last = session.stop.load(Ordering::Acquire);
+        drain.turn(last);
+        if last {
+            break;
+        }
+        std::thread::park_timeout(EVERY);
+    }
+    drain.write(words::End { at: clock::now(), why: "exit".into() });
+    let _ = drain.writer.finish();
+}
+
+impl Drain {
+    fn introduce(&mut self, at: Nanos) {
+        let exe = std::env::current_exe().unwrap_or_default();
+        let modules = mapped();
+        let build_id = modules.iter().find(|module| exe.to_str() == Some(&module.path)).map(|module| &*module.build_id);
+        self.write(words::Process {
+            at,
+            program: exe.file_name().unwrap_or_default().to_string_lossy().into(),
+            exe: exe.to_string_lossy().into(),
+            pid: u64::from(std::process::id()),
+            build_id: build_id.unwrap_or("").into(),
+            wall_ns: clock::wall(),
+            tokio: env!("POLLSCOPE_TOKIO_VERSION").into(),
+            sources: if self.session.tracing { "hooks,tracing" } else { "hooks" }.into(),
+            level: if self.session.full { "full" } else { "summary" }.into(),
+            segment: 0,
+        });
+        self.map_modules(at);
+    }
+
+    fn map_modules(&mut self, at: Nanos) {
+        for module in mapped() {
+            if self.modules.insert((module.start, module.end)) {
+                self.write(words::Module {
+                    at,
+                    start: module.start,
+                    end: module.end,
+                    bias: module.bias,
+                    path: module.path.as_str().into(),
+                    build_id: module.build_id.as_str().into(),
+                });
+            }
+        }
+    }
+
+    /// One turn: everything noted before now, in order of time.
+    fn turn(&mut self, last: bool) {
+        let now = clock::now();
+        let slots = self.session.slots();
+        for slot in &slots {
+            self.meet(slot, now);
+        }
+        let mut batch: Vec<(i32, Raw)> = Vec::new();
+        for slot in &slots {
+            slot.take(|raw| batch.push((slot.tid, raw)));
+        }
+        batch.sort_by_key(|(_, raw)| raw.at);
+        let mut own = std::mem::take(&mut *self.session.events()).into_iter().peekable();
+        for (tid, raw) in batch {
+            while let Some(event) = own.next_if(|event| event.at() <= raw.at) {
+                self.write(event);
+            }
+            self.tell(tid, raw);
+        }
+        own.for_each(|event| self.write(event));
+        let stacks = self.locks.long_waits(now, &mut self.unwinder);
+        stacks.into_iter().for_each(|event| self.write(event));
+        if last || now - self.window >= WINDOW {
+            self.summarize(&slots, now);
+        }
+        if last || now - self.second >= SECOND {
+            self.account(&slots, now);
+        }
+        if !self.failed && self.writer.flush().is_err() {
+            self.failed = true;
+        }
+    }
+
+    fn meet(&mut self, slot: &Slot, at: Nanos) {
+        let role = slot.role.load(Ordering::Relaxed);
+        if self.roles.insert(slot.tid, role) != Some(role) {
+            self.threads.insert(slot.tid);
+            self.write(words::Thread {
+                at,
+                tid: slot.tid as u64,
+                runtime: slot.runtime.load(Ordering::Relaxed),
+                name: slot.name.as_str().into(),
+                role: match role {
+                    ROLE_MAIN => "main",
+                    ROLE_WORKER => "worker",
+                    _ => "other",
+                }
+                .into(),
+            });
+        }
+        if slot.ended.load(Ordering::Acquire) && self.threads.remove(&slot.tid) {
+            self.write(words::ThreadEnd { at, tid: slot.tid as u64 });
+        }
+    }
+
+    fn tell(&mut self, tid: i32, raw: Raw) {
+        let (at, tid) = (raw.at, tid as u64);
+        match raw.what {
+            What::Poll { task, duration } => self.write(words::Poll { at, task, tid, duration_ns: duration }),
+            What::Delay { task, delay } => self.write(words::Delay { at, task, tid, delay_ns: delay }),
+            What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
+            What::End { task } => self.write(words::TaskEnd { at, task }),
+            What::Spawn { task, runtime, kind, name, spawned, parent } => {
+                let event = words::Task {
+                    at,
+                    task,
+                    runtime,
+                    kind: self.text(kind),
+                    name: name.as_deref().unwrap_or("").into(),
+                    spawned: self.place(spawned),
+                    parent,
+                };
+                self.write(event);
+            }
+            What::Made { resource, parent, kind, made } => {
+                let (kind, made) = (self.text(kind), made.map(|made| self.place(made)).unwrap_or_default());
+                self.locks.made(words::Resource { at, resource, parent, kind, made });
+            }
+            What::Dropped { resource } => {
+                let events = self.locks.dropped(at, resource);
+                events.into_iter().for_each(|event| self.write(event));
+            }
+            What::Acquired { resource, task, permits } => {
+                let event = self.locks.acquired(at, resource, task, permits, self.session.full);
+                event.into_iter().for_each(|event| self.write(event));
+            }
+            What::Released { resource, task, permits } => {
+                let event = self.locks.released(at, resource, task, permits);
+                event.into_iter().for_each(|event| self.write(event));
+            }
+            What::Wait { wait, resource, task, operation, stack } => {
+                let operation = self.text(operation);
+                let events = self.locks.wait(words::Wait { at, wait, resource, task, operation }, stack);
+                events.into_iter().for_each(|event| self.write(event));
+            }
+            What::WaitEnd { wait, ready } => {
+                let event = self.locks.wait_end(at, wait, ready);
+                event.into_iter().for_each(|event| self.write(event));
+            }
+        }
+    }
+
+    fn summarize(&mut self, slots: &[&'static Slot], now: Nanos) {
+        let from = self.window;
+        for slot in slots {
+            slot.swap_table(&mut self.spare);
+            let mut events = Vec::new();
+            self.lost_polls += self.spare.take(|entry| {
+                events.push(words::Polls {
+                    at: now,
+                    task: entry.task,
+                    tid: slot.tid as u64,
+                    from,
+                    polls: entry.polls,
+                    busy_ns: entry.busy,
+                    max_ns: entry.max,
+                    histogram: entry.histogram,
+                });
+            });
+            events.into_iter().for_each(|event| self.write(event));
+        }
+        self.window = now;
+    }
+
+    fn account(&mut self, slots: &[&'static Slot], now: Nanos) {
+        for runtime in self.session.runtimes() {
+            let (count, worst) = (runtime.beats.swap(0, Ordering::Relaxed), runtime.worst_late.swap(0, Ordering::Relaxed));
+            if count > 0 {
+                self.write(words::Beats {
+                    at: now,
+                    runtime: runtime.id,
+                    from: self.second,
+                    count,
+                    worst_late_ns: worst,
+                });
+            }
+        }
+        let session = self.session;
+        if session.tracing
+            && session.tasks_seen.load(Ordering::Relaxed)
+            && !session.spans_seen.swap(true, Ordering::Relaxed)
+        {
+            self.write(words::NotObservable {
+                at: now,
+                what: "locks and wakes: tokio's tracing events do not arrive; a static maximum level of the `tracing` \
+                       crate or a filter hides them"
+                    .into(),
+            });
+        }
+        self.map_modules(now);
+        self.write(words::Cost {
+            at: now,
+            agent_cpu_ns: clock::own_cpu() + self.session.watchdog_cpu.load(Ordering::Relaxed),
+            dropped: slots.iter().map(|slot| slot.dropped()).sum::<u64>() + self.lost_polls,
+            polls: slots.iter().map(|slot| slot.polls.load(Ordering::Relaxed)).sum(),
+        });
+        self.second = now;
+    }
+
+    /// A recording that cannot be written ends; the program goes on.
+    fn write(&mut self, event: impl Into<Event>) {
+        if !self.failed && self.writer.write(&event.into()).is_err() {
+            self.failed = true;
+        }
+    }
+
+    fn text(&mut self, text: &'static str) -> Text {
+        self.texts.entry((text.as_ptr() as usize, text.len())).or_insert_with(|| text.into()).clone()
+    }
+
+    fn place(&mut self, place: StaticPlace) -> words::Place {
+        words::Place { file: self.text(place.file), line: place.line, column: place.column }
+    }
+}

@@ -1,0 +1,195 @@
+//! Records what the tokio runtime of a program does, cheaply enough to leave on.
+//!
+//! The agent is dormant unless the environment variable `POLLSCOPE` names a folder. The simplest way in is one word:
+//!
+//! ```
+//! #[pollscope_agent::main] // in place of #[tokio::main], with the same arguments
+//! async fn main() {
+//!     tokio::spawn(async { /* your service */ }).await.expect("the task ended well");
+//! }
+//! ```
+//!
+//! Then `POLLSCOPE=recordings ./service`, and `pollscope diagnose recordings`.
+//!
+//! | way in | sees |
+//! |---|---|
+//! | [`main`](macro@main) | everything: the runtime's hooks, the root future, a heartbeat |
+//! | [`instrument`] | polls, spawns and workers of a runtime you build |
+//! | [`init`] | what the tracing source sees, in a program whose runtime exists already |
+//! | feature `tracing` and `POLLSCOPE_TRACE=1` | wakes, locks, waits and where they wait |
+//! | feature `layer`: `layer()` | the same, in a program with a subscriber of its own |
+
+#[cfg(not(unix))]
+compile_error!("pollscope-agent supports Unix only");
+
+mod clock;
+mod drain;
+mod heartbeat;
+mod hooks;
+mod raw;
+mod ring;
+mod root;
+mod session;
+mod slots;
+mod stack;
+mod table;
+#[cfg(feature = "tracing")]
+mod trace;
+mod wakes;
+mod watchdog;
+
+pub use pollscope_agent_macros::main;
+
+use raw::StaticPlace;
+use session::{RuntimeState, Session};
+use std::future::Future;
+use std::sync::Arc;
+use tokio::runtime::Builder;
+
+/// The agent of one `main`; made by [`macro@main`].
+#[derive(Debug)]
+#[must_use = "the recording ends when this is finished"]
+pub struct MainAgent {
+    watched: Option<Watched>,
+    made: &'static std::panic::Location<'static>,
+}
+
+struct Watched(&'static Session, Arc<RuntimeState>);
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Watched").field(&self.1.id).finish()
+    }
+}
+
+/// What [`macro@main`] calls before it builds the runtime. `workers` 0 stands for tokio's default.
+#[doc(hidden)]
+#[track_caller]
+pub fn init_for_main(builder: &mut Builder, flavor: &'static str, workers: usize, paused: bool) -> MainAgent {
+    let made = std::panic::Location::caller();
+    let watched = start().map(|session| {
+        let runtime = session.add_runtime(flavor, workers_of(flavor, workers), !paused);
+        hooks::install(builder, session, &runtime);
+        Watched(session, runtime)
+    });
+    MainAgent { watched, made }
+}
+
+impl MainAgent {
+    /// Wraps the root future, which tokio's hooks do not see.
+    #[doc(hidden)]
+    pub fn root<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        root::Root {
+            future,
+            watched: self.watched.as_ref().map(|Watched(session, runtime)| (*session, runtime.clone())),
+            made: StaticPlace::from(self.made),
+            begun: false,
+        }
+    }
+
+    /// Ends the recording: what was noted reaches the disk.
+    #[doc(hidden)]
+    pub fn finish(self) {}
+}
+
+impl Drop for MainAgent {
+    fn drop(&mut self) {
+        if let Some(Watched(session, _)) = &self.watched {
+            session.finish();
+        }
+    }
+}
+
+/// Sets the agent's hooks on a runtime you build yourself. Does nothing while the agent is dormant.
+///
+/// Sees polls, spawns and workers; not the root future of `block_on`, not the tasks of a `LocalSet` (these need the
+/// tracing source), and no heartbeat, since a builder does not tell whether it has a time driver. tokio keeps one hook
+/// of each kind: hooks you set on this builder later replace ours.
+pub fn instrument(builder: &mut Builder) {
+    if let Some(session) = start() {
+        let runtime = session.add_runtime("unknown", 0, false);
+        hooks::install(builder, session, &runtime);
+    }
+}
+
+/// Ends the recording when dropped; made by [`init`].
+#[derive(Debug)]
+#[must_use = "the recording ends when this is dropped"]
+pub struct Guard(());
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(session) = session::get() {
+            session.finish();
+        }
+    }
+}
+
+/// Starts the agent in an ordinary `main`, for a runtime that exists already or is built out of reach. Keep the guard
+/// to the end of `main`.
+///
+/// Without hooks only the tracing source tells of tasks; what that leaves unseen stands in the report.
+pub fn init() -> Guard {
+    if let Some(session) = start() {
+        session.not_observable(
+            "polls of tasks: this program starts the agent with `init()`, which sets no hooks on its runtime; \
+             `#[pollscope_agent::main]` or `instrument` does",
+        );
+    }
+    Guard(())
+}
+
+/// The tracing source as a layer for your own registry: `registry().with(pollscope_agent::layer())`. Any filter above it
+/// must let tokio's TRACE spans pass.
+#[cfg(feature = "layer")]
+pub fn layer() -> trace::layer::AgentLayer {
+    trace::layer::AgentLayer(())
+}
+
+/// Whether the environment asks for the tracing source.
+fn wants_tracing() -> bool {
+    cfg!(feature = "tracing")
+        && (cfg!(feature = "layer") || std::env::var_os("POLLSCOPE_TRACE").is_some_and(|value| value == "1"))
+}
+
+fn workers_of(flavor: &str, workers: usize) -> u64 {
+    match (flavor, workers) {
+        ("current_thread", _) => 1,
+        (_, 0) => std::env::var("TOKIO_WORKER_THREADS")
+            .ok()
+            .and_then(|workers| workers.parse().ok())
+            .or_else(|| std::thread::available_parallelism().ok().map(|workers| workers.get() as u64))
+            .unwrap_or(0),
+        (_, workers) => workers as u64,
+    }
+}
+
+/// Starts the session once, and the tracing source with it if asked for.
+fn start() -> Option<&'static Session> {
+    static SOURCES: std::sync::Once = std::sync::Once::new();
+    let session = session::start_from_environment()?;
+    SOURCES.call_once(|| trace_source(session));
+    Some(session)
+}
+
+#[cfg(feature = "tracing")]
+fn trace_source(session: &'static Session) {
+    if cfg!(feature = "layer") && std::env::var_os("POLLSCOPE_TRACE").is_none() {
+        return;
+    }
+    if !session.tracing {
+        session.not_observable("locks and wakes: set POLLSCOPE_TRACE=1, which installs pollscope's own subscriber");
+        return;
+    }
+    let dispatch = tracing_core::Dispatch::new(trace::subscriber::Lean(session));
+    if tracing_core::dispatcher::set_global_default(dispatch).is_err() {
+        session.not_observable(
+            "locks and wakes: the program has a tracing subscriber of its own; add `pollscope_agent::layer()` to it",
+        );
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+fn trace_source(session: &'static Session) {
+    session.not_observable("locks and wakes: the agent was built without its feature `tracing`");
+}

@@ -1,0 +1,38 @@
+//! What a thread of the program puts into its ring: the events of the recording before the drain has made sense of
+//! them.
+
+use crate::stack::RawStack;
+use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
+
+/// A place in source code as the compiler keeps it.
+#[derive(Clone, Copy)]
+pub(crate) struct StaticPlace {
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+impl From<&'static std::panic::Location<'static>> for StaticPlace {
+    fn from(location: &'static std::panic::Location<'static>) -> StaticPlace {
+        StaticPlace { file: location.file(), line: location.line(), column: location.column() }
+    }
+}
+
+pub(crate) struct Raw {
+    pub(crate) at: Nanos,
+    pub(crate) what: What,
+}
+
+pub(crate) enum What {
+    Spawn { task: TaskId, runtime: u64, kind: &'static str, name: Option<Box<str>>, spawned: StaticPlace, parent: TaskId },
+    End { task: TaskId },
+    Poll { task: TaskId, duration: Nanos },
+    Delay { task: TaskId, delay: Nanos },
+    LateBeat { runtime: u64, due: Nanos, late: Nanos },
+    Made { resource: ResourceId, parent: ResourceId, kind: &'static str, made: Option<StaticPlace> },
+    Dropped { resource: ResourceId },
+    Acquired { resource: ResourceId, task: TaskId, permits: u64 },
+    Released { resource: ResourceId, task: TaskId, permits: u64 },
+    Wait { wait: WaitId, resource: ResourceId, task: TaskId, operation: &'static str, stack: Option<Box<RawStack>> },
+    WaitEnd { wait: WaitId, ready: bool },
+}

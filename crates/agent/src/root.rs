@@ -1,0 +1,72 @@
+//! The root future of a `block_on`: no hook is called for it, so it carries its own open-poll record.
+
+use crate::clock;
+use crate::heartbeat;
+use crate::raw::{StaticPlace, What};
+use crate::session::{RuntimeState, Session};
+use crate::slots;
+use pollscope_recording::{ROOT_TASK_BIT, TaskId};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// Wraps the root future; transparent while the agent is dormant.
+pub(crate) struct Root<F> {
+    pub(crate) future: F,
+    pub(crate) watched: Option<(&'static Session, Arc<RuntimeState>)>,
+    pub(crate) made: StaticPlace,
+    pub(crate) begun: bool,
+}
+
+impl<F> Root<F> {
+    fn id(runtime: &RuntimeState) -> TaskId {
+        ROOT_TASK_BIT | runtime.id
+    }
+}
+
+/// Closes the open poll also when the future panics.
+struct Closing(&'static slots::Slot);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.poll_end();
+    }
+}
+
+impl<F: Future> Future for Root<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: `future` is never moved out of the pinned `Root`; the other fields are `Unpin`.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above: the field stays where it is as long as `this` is pinned.
+        let future = unsafe { Pin::new_unchecked(&mut this.future) };
+        let Some((_, runtime)) = &this.watched else { return future.poll(context) };
+        let Some(slot) = slots::current() else { return future.poll(context) };
+        let task = Self::id(runtime);
+        if !this.begun {
+            this.begun = true;
+            heartbeat::start(runtime);
+            slot.note(
+                clock::now(),
+                What::Spawn {
+                    task,
+                    runtime: runtime.id,
+                    kind: "root",
+                    name: None,
+                    spawned: this.made,
+                    parent: 0,
+                },
+            );
+        }
+        slot.poll_start(task, None);
+        let closing = Closing(slot);
+        let out = future.poll(context);
+        drop(closing);
+        if out.is_ready() {
+            slot.note(clock::now(), What::End { task });
+        }
+        out
+    }
+}

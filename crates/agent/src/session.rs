@@ -1,0 +1,187 @@
+//! The one recording of this process: what its parts share, how it begins and how it ends.
+
+use crate::clock;
+use crate::slots::Slot;
+use crate::{drain, watchdog};
+use pollscope_recording::{Event, Nanos, Writer, WriterOptions};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+/// One runtime of the program.
+pub(crate) struct RuntimeState {
+    pub(crate) id: u64,
+    pub(crate) timers: bool,
+    /// tokio's id of our heartbeat task; 0 while there is none. Its polls are not the program's.
+    pub(crate) heartbeat: AtomicU64,
+    pub(crate) beats: AtomicU64,
+    pub(crate) last_beat: AtomicU64,
+    pub(crate) worst_late: AtomicU64,
+    /// False before the first and after the last heartbeat, so that a runtime at rest is not called late.
+    pub(crate) beating: AtomicBool,
+}
+
+pub(crate) struct Session {
+    pub(crate) slots: Mutex<Vec<&'static Slot>>,
+    pub(crate) runtimes: Mutex<Vec<Arc<RuntimeState>>>,
+    /// Events of the agent's own threads, which are not on any hot path.
+    pub(crate) events: Mutex<Vec<Event>>,
+    pub(crate) stop: AtomicBool,
+    pub(crate) full: bool,
+    pub(crate) tracing: bool,
+    pub(crate) spans_seen: AtomicBool,
+    pub(crate) tasks_seen: AtomicBool,
+    pub(crate) watchdog_cpu: AtomicU64,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+static SESSION: OnceLock<Option<Session>> = OnceLock::new();
+
+/// The session, if this process is being recorded.
+#[inline]
+pub(crate) fn get() -> Option<&'static Session> {
+    SESSION.get().and_then(Option::as_ref)
+}
+
+/// Begins the recording the environment asks for; dormant, and next to free, if it asks for none. A recording that
+/// cannot begin is told on stderr in one line and never disturbs the program.
+pub(crate) fn start_from_environment() -> Option<&'static Session> {
+    SESSION.get_or_init(|| {
+        let parent = std::env::var_os("POLLSCOPE").filter(|value| !value.is_empty())?;
+        match Session::create(Path::new(&parent)) {
+            Ok((session, writer)) => {
+                PENDING_WRITER.lock().unwrap_or_else(PoisonError::into_inner).replace(writer);
+                Some(session)
+            }
+            Err(error) => {
+                complain(&format!(
+                    "cannot record into {}: {error}; the program runs on unobserved",
+                    Path::new(&parent).display()
+                ));
+                None
+            }
+        }
+    });
+    let session = get()?;
+    let writer = PENDING_WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(writer) = writer {
+        session.start_threads(writer);
+    }
+    Some(session)
+}
+
+/// The writer of a session whose threads have not started yet; they need the session to be in its place.
+static PENDING_WRITER: Mutex<Option<Writer>> = Mutex::new(None);
+
+fn not_observable_at(at: Nanos, what: &str) -> pollscope_recording::NotObservable {
+    pollscope_recording::NotObservable { at, what: what.into() }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where the agent speaks: a recording that cannot begin")]
+fn complain(sentence: &str) {
+    eprintln!("pollscope: {sentence}");
+}
+
+impl Session {
+    fn create(parent: &Path) -> std::io::Result<(Session, Writer)> {
+        let directory = parent.join(folder_name());
+        let options = WriterOptions {
+            max_bytes: std::env::var("POLLSCOPE_MAX_BYTES")
+                .ok()
+                .and_then(|bytes| bytes.parse().ok())
+                .unwrap_or(WriterOptions::default().max_bytes),
+            ..WriterOptions::default()
+        };
+        let writer = Writer::create(&directory, options)?;
+        let session = Session {
+            slots: Mutex::default(),
+            runtimes: Mutex::default(),
+            events: Mutex::default(),
+            stop: AtomicBool::new(false),
+            full: std::env::var("POLLSCOPE_LEVEL").is_ok_and(|level| level == "full"),
+            tracing: crate::wants_tracing(),
+            spans_seen: AtomicBool::new(false),
+            tasks_seen: AtomicBool::new(false),
+            watchdog_cpu: AtomicU64::new(0),
+            threads: Mutex::default(),
+        };
+        Ok((session, writer))
+    }
+
+    fn start_threads(&'static self, writer: Writer) {
+        let drain = std::thread::Builder::new()
+            .name("pollscope-drain".into())
+            .spawn(move || drain::run(self, writer));
+        let watchdog = std::thread::Builder::new()
+            .name("pollscope-watch".into())
+            .spawn(move || watchdog::run(self));
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for (started, name) in [(drain, "drain"), (watchdog, "watchdog")] {
+            match started {
+                Ok(thread) => threads.push(thread),
+                Err(error) => complain(&format!("cannot start the {name} thread: {error}")),
+            }
+        }
+    }
+
+    pub(crate) fn push(&self, event: impl Into<Event>) {
+        self.events().push(event.into());
+    }
+
+    pub(crate) fn events(&self) -> std::sync::MutexGuard<'_, Vec<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what cannot be seen in this program.
+    pub(crate) fn not_observable(&self, what: &str) {
+        self.push(not_observable_at(clock::now(), what));
+    }
+
+    pub(crate) fn slots(&self) -> Vec<&'static Slot> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn runtimes(&self) -> Vec<Arc<RuntimeState>> {
+        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn add_runtime(&self, flavor: &'static str, workers: u64, timers: bool) -> Arc<RuntimeState> {
+        let mut runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = Arc::new(RuntimeState {
+            id: runtimes.len() as u64 + 1,
+            timers,
+            heartbeat: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
+            last_beat: AtomicU64::new(0),
+            worst_late: AtomicU64::new(0),
+            beating: AtomicBool::new(false),
+        });
+        runtimes.push(runtime.clone());
+        self.push(pollscope_recording::Runtime {
+            at: clock::now(),
+            runtime: runtime.id,
+            flavor: flavor.into(),
+            workers,
+            timers,
+        });
+        runtime
+    }
+
+    /// Ends the recording in order: everything noted so far reaches the disk.
+    pub(crate) fn finish(&self) {
+        self.stop.store(true, Ordering::Release);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            thread.thread().unpark();
+            // A panic in a thread of the agent is not the program's business.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn folder_name() -> PathBuf {
+    let exe = std::env::current_exe().unwrap_or_default();
+    let program = exe.file_name().map_or_else(|| "program".into(), |name| name.to_string_lossy().into_owned());
+    PathBuf::from(format!("{program}-{}-{}", std::process::id(), clock::wall() / 1_000_000))
+}

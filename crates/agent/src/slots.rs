@@ -1,0 +1,213 @@
+//! One slot a thread: the open-poll table, the summary and the ring. Slots are made on a thread's first event, found
+//! by the watchdog and the drain through one list, and never freed while the process lives, so a reader needs no lock
+//! on a hot path.
+
+use crate::clock;
+use crate::raw::{Raw, What};
+use crate::ring::Ring;
+use crate::session;
+use crate::stack::ThreadBounds;
+use crate::table::Table;
+use pollscope_recording::{Nanos, TaskId};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Mutex;
+
+/// Polls nest: a `LocalSet` polls its tasks inside its own task's poll. Deeper than this only the depth is counted.
+const DEPTH: usize = 8;
+const RING: usize = 4096;
+/// Polls at least this long are written one by one.
+const NOTABLE: Nanos = 1_000_000;
+/// Polls that start this late are written one by one.
+const LATE: Nanos = 5_000_000;
+
+#[derive(Default)]
+struct OpenPoll {
+    task: AtomicU64,
+    since: AtomicU64,
+}
+
+pub(crate) struct Slot {
+    pub(crate) tid: i32,
+    /// `None` where the thread's stack cannot be told: then it gets no stack.
+    pub(crate) bounds: Option<ThreadBounds>,
+    pub(crate) name: String,
+    pub(crate) runtime: AtomicU64,
+    pub(crate) role: AtomicU32,
+    pub(crate) ended: AtomicBool,
+    /// Odd while the owner changes the open polls; grows by two with each change.
+    version: AtomicU64,
+    depth: AtomicUsize,
+    open: [OpenPoll; DEPTH],
+    /// Set by the watchdog: the owner notes its CPU clock when this poll ends.
+    pub(crate) watched: AtomicBool,
+    /// End of the last watched poll, and the thread's CPU clock then.
+    pub(crate) watched_end: AtomicU64,
+    pub(crate) watched_cpu: AtomicU64,
+    table: Mutex<Table>,
+    ring: Ring<Raw>,
+    pub(crate) polls: AtomicU64,
+}
+
+/// The innermost open poll of a thread, as the watchdog sees it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) task: TaskId,
+    pub(crate) since: Nanos,
+}
+
+pub(crate) const ROLE_OTHER: u32 = 0;
+pub(crate) const ROLE_WORKER: u32 = 1;
+pub(crate) const ROLE_MAIN: u32 = 2;
+
+thread_local! {
+    static CURRENT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `body` unseen: what the agent itself does on this thread is not the program's.
+pub(crate) fn quietly<T>(body: impl FnOnce() -> T) -> T {
+    let before = set_quiet(true);
+    let out = body();
+    set_quiet(before);
+    out
+}
+
+/// Sets whether this thread is unseen; the result is what it was.
+pub(crate) fn set_quiet(quiet: bool) -> bool {
+    QUIET.try_with(|cell| cell.replace(quiet)).unwrap_or(true)
+}
+
+/// Whether this thread is unseen at the moment (also while its thread-locals are being destroyed).
+pub(crate) fn is_quiet() -> bool {
+    QUIET.try_with(Cell::get).unwrap_or(true)
+}
+
+/// The slot of this thread, made on first use. `None` without a session and at the thread's very end.
+#[inline]
+pub(crate) fn current() -> Option<&'static Slot> {
+    CURRENT.try_with(|cell| cell.get().or_else(|| make(cell))).ok().flatten()
+}
+
+#[cold]
+fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
+    let session = session::get()?;
+    // SAFETY: the call takes no arguments and cannot fail.
+    let tid = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
+    let is_main = tid as u32 == std::process::id();
+    let slot: &'static Slot = Box::leak(Box::new(Slot {
+        tid,
+        bounds: ThreadBounds::current(),
+        name: std::thread::current().name().unwrap_or("").to_owned(),
+        runtime: AtomicU64::new(0),
+        role: AtomicU32::new(if is_main { ROLE_MAIN } else { ROLE_OTHER }),
+        ended: AtomicBool::new(false),
+        version: AtomicU64::new(0),
+        depth: AtomicUsize::new(0),
+        open: Default::default(),
+        watched: AtomicBool::new(false),
+        watched_end: AtomicU64::new(0),
+        watched_cpu: AtomicU64::new(0),
+        table: Mutex::new(Table::new()),
+        ring: Ring::new(RING),
+        polls: AtomicU64::new(0),
+    }));
+    session.slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(slot);
+    cell.set(Some(slot));
+    Some(slot)
+}
+
+impl Slot {
+    /// Notes an event of this thread.
+    #[inline]
+    pub(crate) fn note(&self, at: Nanos, what: What) {
+        // SAFETY: slots are reached through `current()` by their own thread only, and the drain and the watchdog never
+        // push.
+        unsafe { self.ring.push(Raw { at, what }) };
+    }
+
+    /// A poll begins; `woken` is when its task was woken, if known.
+    #[inline]
+    pub(crate) fn poll_start(&self, task: TaskId, woken: Option<Nanos>) {
+        let now = clock::now();
+        let depth = self.depth.load(Ordering::Relaxed);
+        self.change(|| {
+            if let Some(open) = self.open.get(depth) {
+                open.task.store(task, Ordering::Relaxed);
+                open.since.store(now, Ordering::Relaxed);
+            }
+            self.depth.store(depth + 1, Ordering::Relaxed);
+        });
+        if let Some(delay) = woken.and_then(|woken| now.checked_sub(woken)).filter(|delay| *delay >= LATE) {
+            self.note(now, What::Delay { task, delay });
+        }
+    }
+
+    /// The innermost open poll ends.
+    #[inline]
+    pub(crate) fn poll_end(&self) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        if depth == 0 {
+            return;
+        }
+        let now = clock::now();
+        if let Some(open) = self.open.get(depth - 1) {
+            let (task, since) = (open.task.load(Ordering::Relaxed), open.since.load(Ordering::Relaxed));
+            let duration = now.saturating_sub(since);
+            if self.watched.load(Ordering::Acquire) {
+                self.watched_cpu.store(clock::own_cpu(), Ordering::Relaxed);
+                self.watched_end.store(now, Ordering::Release);
+            }
+            self.polls.store(self.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            // The drain holds this lock for the time of a copy; then the poll is written alone instead of waiting.
+            let counted = self.table.try_lock().map(|mut table| table.add(task, duration)).is_ok();
+            if !counted || duration >= NOTABLE {
+                self.note(since, What::Poll { task, duration });
+            }
+        }
+        self.change(|| self.depth.store(depth - 1, Ordering::Relaxed));
+    }
+
+    /// The task being polled on this thread, innermost first; for the owner only.
+    #[inline]
+    pub(crate) fn current_task(&self) -> Option<TaskId> {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let open = self.open.get(depth.checked_sub(1)?.min(DEPTH - 1))?;
+        Some(open.task.load(Ordering::Relaxed))
+    }
+
+    /// The innermost open poll, seen from another thread; `None` also when it changes at this moment.
+    pub(crate) fn open_poll(&self) -> Option<Open> {
+        let before = self.version.load(Ordering::Acquire);
+        let depth = self.depth.load(Ordering::Relaxed);
+        let open = self.open.get(depth.checked_sub(1)?.min(DEPTH - 1))?;
+        let seen = Open { task: open.task.load(Ordering::Relaxed), since: open.since.load(Ordering::Relaxed) };
+        std::sync::atomic::fence(Ordering::Acquire);
+        (before & 1 == 0 && self.version.load(Ordering::Relaxed) == before).then_some(seen)
+    }
+
+    #[inline]
+    fn change(&self, body: impl FnOnce()) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        std::sync::atomic::fence(Ordering::Release);
+        body();
+        self.version.store(version + 2, Ordering::Release);
+    }
+
+    /// Takes everything noted so far; for the drain only.
+    pub(crate) fn take(&self, each: impl FnMut(Raw)) {
+        // SAFETY: only the drain calls this, and there is one.
+        unsafe { self.ring.drain(each) };
+    }
+
+    /// Takes the summary; for the drain only. `spare` comes back with it and must be empty.
+    pub(crate) fn swap_table(&self, spare: &mut Table) {
+        let mut table = self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::swap(&mut *table, spare);
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.ring.dropped()
+    }
+}

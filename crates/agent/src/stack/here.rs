@@ -1,0 +1,51 @@
+//! The current thread's own stack, copied where it stands.
+
+use super::RawStack;
+
+/// An await stack is shallow; this runs on the program's threads and must stay cheap.
+const MOST: u64 = 16 * 1024;
+
+/// Copies this thread's stack from here up to `high` (16 KiB at most) into `into`, and
+/// gives pc, sp, fp and lr. None if `high` is not above the stack pointer.
+#[inline(always)]
+pub(crate) fn copy_here(high: u64, into: &mut Vec<u8>) -> Option<(u64, u64, u64, u64)> {
+    let (pc, sp, fp, lr): (u64, u64, u64, u64);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads registers only.
+    unsafe {
+        std::arch::asm!(
+            "lea {pc}, [rip]", "mov {sp}, rsp", "mov {fp}, rbp",
+            pc = out(reg) pc, sp = out(reg) sp, fp = out(reg) fp,
+            options(nomem, nostack, preserves_flags),
+        );
+        lr = 0;
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: reads registers only.
+    unsafe {
+        std::arch::asm!(
+            "adr {pc}, .", "mov {sp}, sp", "mov {fp}, x29", "mov {lr}, x30",
+            pc = out(reg) pc, sp = out(reg) sp, fp = out(reg) fp, lr = out(reg) lr,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    // A stack that somebody switched to (a coroutine's) may end well before `high`.
+    let length = high.checked_sub(sp).filter(|l| (1..=1 << 30).contains(l))?.min(MOST) as usize;
+    into.clear();
+    into.reserve(length);
+    // SAFETY: [sp, high) is this thread's live stack as its bounds say, it does not
+    // overlap the vector's heap memory, and the vector has room. The copy is of raw bytes.
+    unsafe {
+        std::ptr::copy_nonoverlapping(sp as *const u8, into.as_mut_ptr(), length);
+        into.set_len(length);
+    }
+    Some((pc, sp, fp, lr))
+}
+
+/// The stack of the caller; its own frame comes first.
+#[inline(never)]
+pub(crate) fn capture_here(high: u64) -> Option<RawStack> {
+    let mut bytes = Vec::new();
+    let (pc, sp, fp, lr) = copy_here(high, &mut bytes)?;
+    Some(RawStack { pc, sp, fp, lr, base: sp, bytes })
+}

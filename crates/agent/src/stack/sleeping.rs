@@ -1,0 +1,150 @@
+//! The stack of a thread asleep in the kernel, without disturbing it: a signal would end
+//! its `read` with a timeout, its `poll` or its `epoll_wait` with EINTR.
+
+use std::fs::File;
+use std::io::Read;
+
+use super::unwind::Unwinder;
+use super::{MOST_BYTES, RawStack, ThreadBounds};
+
+/// How far above the stack pointer a saved frame pointer is looked for.
+const SEARCH: u64 = 4 * 1024;
+/// A thread that moves on every time we look is not asleep.
+const TRIES: usize = 3;
+
+/// What `/proc/self/task/TID/syscall` says.
+pub(super) enum Where {
+    Running,
+    Asleep { syscall: Option<u64>, pc: u64, sp: u64 },
+    Unknown,
+}
+
+/// Raw text of the file, kept to compare two looks.
+#[derive(PartialEq)]
+pub(super) struct Look([u8; 256], usize);
+
+pub(super) fn look(tid: i32) -> Option<Look> {
+    let mut text = [0u8; 256];
+    let read = File::open(format!("/proc/self/task/{tid}/syscall")).ok()?.read(&mut text).ok()?;
+    Some(Look(text, read))
+}
+
+impl Look {
+    pub(super) fn place(&self) -> Where {
+        let Ok(text) = std::str::from_utf8(&self.0[..self.1]) else { return Where::Unknown };
+        let mut words = text.split_ascii_whitespace();
+        let Some(first) = words.next() else { return Where::Unknown };
+        if first == "running" {
+            return Where::Running;
+        }
+        let mut hex = words.rev().map(|w| u64::from_str_radix(w.trim_start_matches("0x"), 16).ok());
+        match (hex.next().flatten(), hex.next().flatten()) {
+            // "-1" stands for asleep outside a system call: a page fault.
+            (Some(pc), Some(sp)) => Where::Asleep { syscall: first.parse().ok(), pc, sp },
+            _ => Where::Unknown,
+        }
+    }
+}
+
+pub(super) enum Outcome {
+    Stack { stack: RawStack, syscall: Option<u64> },
+    Running,
+    Nothing,
+}
+
+/// Copies the stack of a sleeping thread.
+pub(super) fn copy(thread: &ThreadBounds) -> Outcome {
+    for _ in 0..TRIES {
+        let Some(before) = look(thread.tid) else { return Outcome::Nothing };
+        let (syscall, pc, sp) = match before.place() {
+            Where::Asleep { syscall, pc, sp } => (syscall, pc, sp),
+            Where::Running => return Outcome::Running,
+            Where::Unknown => return Outcome::Nothing,
+        };
+        if sp < thread.stack_low || sp >= thread.stack_high {
+            return Outcome::Nothing;
+        }
+        let Some(bytes) = read_own(sp, (thread.stack_high - sp).min(MOST_BYTES) as usize) else {
+            return Outcome::Nothing;
+        };
+        // Moved on meanwhile: the copy may be half of one stack and half of another.
+        if look(thread.tid).as_ref() == Some(&before) {
+            return Outcome::Stack { stack: RawStack { pc, sp, fp: 0, lr: 0, base: sp, bytes }, syscall };
+        }
+    }
+    Outcome::Nothing
+}
+
+/// Reads this process's memory through the kernel, which answers with an error where a
+/// plain read would be a fault.
+fn read_own(at: u64, length: usize) -> Option<Vec<u8>> {
+    let mut bytes: Vec<u8> = Vec::with_capacity(length);
+    let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: length };
+    let remote = libc::iovec { iov_base: at as *mut libc::c_void, iov_len: length };
+    // SAFETY: the local range is the vector's own, the remote one is checked by the kernel.
+    let read = unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    match usize::try_from(read) {
+        Ok(read) if read > 0 => {
+            // SAFETY: the kernel wrote `read` bytes, at most `length`.
+            unsafe { bytes.set_len(read) };
+            Some(bytes)
+        }
+        // Containers of old forbid the call; the file asks the same of the kernel.
+        _ => {
+            use std::os::unix::fs::FileExt;
+            bytes.resize(length, 0);
+            let read = File::open("/proc/self/mem").ok()?.read_at(&mut bytes, at).ok()?;
+            bytes.truncate(read);
+            (read > 0).then_some(bytes)
+        }
+    }
+}
+
+/// Unwinds a stack whose frame pointer is not known.
+pub(super) fn unwind(unwinder: &mut Unwinder, stack: &RawStack) -> Vec<u64> {
+    // Most code does not need the frame pointer: zero says so where it does.
+    let (mut longest, root) = unwinder.unwind_to_root(stack);
+    if root {
+        return longest;
+    }
+    // Where the innermost frame's caller keeps its frame pointer chain, [a] is the next
+    // frame pointer further up and [a+8] a return address. Ascending, so that the first
+    // that fits is the innermost and skips no frame.
+    let end = stack.base + stack.bytes.len() as u64;
+    let word = |at: u64| {
+        let offset = usize::try_from(at.checked_sub(stack.base)?).ok()?;
+        Some(u64::from_le_bytes(stack.bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?))
+    };
+    let mut slots: Vec<u64> = Vec::new();
+    let mut at = stack.sp.next_multiple_of(8);
+    while at < end.min(stack.sp + SEARCH) {
+        slots.push(at);
+        // Nor need the chain start nearby: a saved frame pointer can point far up.
+        if let Some(to) = word(at).filter(|to| *to > at && *to < end && to % 8 == 0) {
+            slots.push(to);
+        }
+        at += 8;
+    }
+    slots.sort_unstable();
+    slots.dedup();
+    let looks_like_frame = |a: u64, unwinder: &Unwinder| {
+        word(a).is_some_and(|next| next == 0 || (next > a && next < end))
+            && word(a + 8).is_some_and(|back| unwinder.is_code(back))
+    };
+    // A frame pointer need not begin a chain: code that keeps its locals by it, in a
+    // program built without chains, saves whatever its caller had there.
+    let (chains, rest): (Vec<u64>, Vec<u64>) =
+        slots.into_iter().partition(|a| looks_like_frame(*a, unwinder));
+    let returns = rest.into_iter().filter(|a| word(a + 8).is_some_and(|back| unwinder.is_code(back)));
+    let candidates: Vec<u64> = chains.into_iter().chain(returns).collect();
+    for a in candidates {
+        let (addresses, root) = unwinder.unwind_with(stack, a, 0);
+        if root {
+            return addresses;
+        }
+        if addresses.len() > longest.len() {
+            longest = addresses;
+        }
+    }
+    longest
+}

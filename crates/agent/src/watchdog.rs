@@ -1,0 +1,156 @@
+//! The watchdog: a plain thread that looks at every open poll a few hundred times a second, and takes the stack of one
+//! that is open too long *while it is open*. tokio's own counters are published late and lie while a worker is stuck.
+
+use crate::clock;
+use crate::heartbeat;
+use crate::session::Session;
+use crate::slots::{Open, Slot};
+use crate::stack::Sampler;
+use pollscope_recording::{LateBeat, Nanos, Stall, StallEnd};
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const LOOK_EVERY: Duration = Duration::from_millis(4);
+/// A poll open for this long gets its first stack; the next ones follow at doubled ages.
+const STALL: Nanos = 20_000_000;
+/// A heartbeat that has not fired for this long is told before it fires.
+const SILENT: Nanos = 500_000_000;
+
+/// What the watchdog knows of the poll it last saw open on a thread.
+struct Watched {
+    open: Open,
+    observed: Nanos,
+    cpu: Nanos,
+    run_delay: Nanos,
+    next_look: Nanos,
+    reported: bool,
+}
+
+#[derive(Default)]
+struct Thread {
+    schedstat: Option<File>,
+    watched: Option<Watched>,
+}
+
+pub(crate) fn run(session: &'static Session) {
+    let mut sampler = Sampler::new();
+    let mut threads: HashMap<i32, Thread> = HashMap::new();
+    let mut told_silent: HashMap<u64, Nanos> = HashMap::new();
+    while !session.stop.load(Ordering::Acquire) {
+        std::thread::park_timeout(LOOK_EVERY);
+        for slot in session.slots() {
+            if slot.ended.load(Ordering::Acquire) {
+                threads.remove(&slot.tid);
+                continue;
+            }
+            look(session, &mut sampler, threads.entry(slot.tid).or_default(), slot);
+        }
+        listen(session, &mut told_silent);
+        session.watchdog_cpu.store(clock::own_cpu(), Ordering::Relaxed);
+    }
+}
+
+fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &'static Slot) {
+    let open = slot.open_poll();
+    let same = thread.watched.as_ref().is_some_and(|watched| Some(watched.open) == open);
+    if !same {
+        if let Some(watched) = thread.watched.take() {
+            slot.watched.store(false, Ordering::Release);
+            end(session, thread, slot, &watched);
+        }
+        let Some(open) = open else { return };
+        slot.watched_end.store(0, Ordering::Relaxed);
+        slot.watched.store(true, Ordering::Release);
+        thread.watched = Some(Watched {
+            open,
+            observed: clock::now(),
+            cpu: clock::thread_cpu(slot.tid),
+            run_delay: run_delay(thread, slot.tid),
+            next_look: open.since + STALL,
+            reported: false,
+        });
+        return;
+    }
+    let due = thread.watched.as_ref().is_some_and(|watched| clock::now() >= watched.next_look);
+    if !due {
+        return;
+    }
+    let captured = slot.bounds.map(|bounds| sampler.capture(&bounds));
+    let (now, cpu, delay) = (clock::now(), clock::thread_cpu(slot.tid), run_delay(thread, slot.tid));
+    let Some(watched) = &mut thread.watched else { return };
+    // The poll may have ended while its stack was taken: such a stack belongs to nobody.
+    let still = slot.open_poll() == Some(watched.open);
+    watched.next_look = watched.open.since + 2 * (now - watched.open.since);
+    watched.reported |= still;
+    if still {
+        session.push(Stall {
+            at: now,
+            task: watched.open.task,
+            tid: slot.tid as u64,
+            since: watched.open.since,
+            observed: watched.observed,
+            cpu_ns: cpu.saturating_sub(watched.cpu),
+            run_delay_ns: delay.saturating_sub(watched.run_delay),
+            state: captured.as_ref().map_or(0, |captured| u64::from(captured.state)),
+            syscall: captured.as_ref().and_then(|captured| captured.syscall).unwrap_or(u64::MAX),
+            stack: captured.map(|captured| captured.stack).unwrap_or_default(),
+        });
+    }
+}
+
+fn end(session: &Session, thread: &mut Thread, slot: &Slot, watched: &Watched) {
+    if !watched.reported {
+        return;
+    }
+    let ended = slot.watched_end.load(Ordering::Acquire);
+    let (at, cpu) = if ended > watched.observed {
+        (ended, slot.watched_cpu.load(Ordering::Relaxed))
+    } else {
+        (clock::now(), clock::thread_cpu(slot.tid))
+    };
+    session.push(StallEnd {
+        at,
+        task: watched.open.task,
+        tid: slot.tid as u64,
+        since: watched.open.since,
+        cpu_ns: cpu.saturating_sub(watched.cpu),
+        run_delay_ns: run_delay(thread, slot.tid).saturating_sub(watched.run_delay),
+        observed: watched.observed,
+    });
+}
+
+/// Time the thread was ready to run while the kernel ran others: the second figure of its `schedstat`.
+fn run_delay(thread: &mut Thread, tid: i32) -> Nanos {
+    if thread.schedstat.is_none() {
+        thread.schedstat = File::open(format!("/proc/self/task/{tid}/schedstat")).ok();
+    }
+    let mut text = [0u8; 96];
+    let Some(length) = thread.schedstat.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()) else { return 0 };
+    std::str::from_utf8(&text[..length])
+        .ok()
+        .and_then(|text| text.split_ascii_whitespace().nth(1))
+        .and_then(|figure| figure.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Tells of heartbeats that should have fired long ago, about once a doubling of the silence.
+fn listen(session: &Session, told: &mut HashMap<u64, Nanos>) {
+    for runtime in session.runtimes() {
+        if !runtime.beating.load(Ordering::Acquire) {
+            continue;
+        }
+        let due = runtime.last_beat.load(Ordering::Acquire) + heartbeat::PERIOD;
+        let now = clock::now();
+        let late = now.saturating_sub(due);
+        let threshold = told.entry(runtime.id).or_insert(SILENT);
+        if late < SILENT {
+            *threshold = SILENT;
+        } else if late >= *threshold {
+            *threshold = late * 2;
+            session.push(LateBeat { at: now, runtime: runtime.id, due, late_ns: late });
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The words: everything pollscope can say about a running program.
+//!
+//! An event is a fact with a time. Facts that are still true (a live task, a held lock, an open poll) are said again
+//! at the start of every segment, so each segment can be read alone.
+
+use std::sync::Arc;
+
+/// Nanoseconds on the clock `CLOCK_MONOTONIC` of the observed machine.
+pub type Nanos = u64;
+/// tokio's task id. The root future of a `block_on` has none; the agent gives it an id with [`ROOT_TASK_BIT`] set.
+pub type TaskId = u64;
+/// A lock, semaphore, channel or timer of tokio, numbered by the agent.
+pub type ResourceId = u64;
+/// One wait for one resource, numbered by the agent.
+pub type WaitId = u64;
+/// A shared text; cloning one is cheap.
+pub type Text = Arc<str>;
+
+/// Set in the ids the agent gives to root futures, which have no tokio id of their own.
+pub const ROOT_TASK_BIT: u64 = 1 << 63;
+
+/// Buckets of a poll-time histogram. Bucket 0 holds polls under 1024 ns; bucket `i` those from `2^(9+i)` up to
+/// `2^(10+i)` ns; the last one everything of 268 ms and more.
+pub const POLL_BUCKETS: usize = 20;
+
+/// The bucket a poll of `nanos` falls into.
+#[inline]
+pub fn poll_bucket(nanos: Nanos) -> usize {
+    let log2 = (63 - (nanos | 1).leading_zeros()) as usize;
+    log2.saturating_sub(9).min(POLL_BUCKETS - 1)
+}
+
+/// A place in source code; `line` 0 means unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Place {
+    /// As the compiler wrote it: relative to the build directory for workspace code.
+    pub file: Text,
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+}
+
+macro_rules! events {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident : $ty:ty),* $(,)? })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $name {
+                /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+                pub at: Nanos,
+                $($(#[$fmeta])* pub $field: $ty,)*
+            }
+            impl From<$name> for Event { fn from(event: $name) -> Event { Event::$name(event) } }
+        )*
+        /// One fact, with its time.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Event { $($(#[$meta])* $name($name),)* }
+        impl Event {
+            /// When it happened, in nanoseconds of `CLOCK_MONOTONIC`.
+            pub fn at(&self) -> Nanos { match self { $(Event::$name(event) => event.at,)* } }
+        }
+        /// Hands the list of events and their fields to another macro: the codec is made from it.
+        #[macro_export]
+        #[doc(hidden)]
+        macro_rules! for_each_event { ($callback:ident) => { $callback! { $($name { $($field : $ty,)* })* } }; }
+
+    };
+}
+
+events! {
+    /// The program: the first event of every segment.
+    Process {
+        /// File name of the executable.
+        program: Text,
+        /// Absolute path of the executable.
+        exe: Text,
+        /// Process id.
+        pid: u64,
+        /// Hex GNU build id of the executable; empty if it has none.
+        build_id: Text,
+        /// Wall clock at `at`: nanoseconds since 1970.
+        wall_ns: u64,
+        /// Version of tokio the agent was built with; empty if unknown.
+        tokio: Text,
+        /// Comma-separated: `hooks`, `tracing`, `watchdog`.
+        sources: Text,
+        /// `summary` or `full`.
+        level: Text,
+        /// Number of this segment, from 0.
+        segment: u64,
+    }
+    /// An executable or library mapped into the program; what turns stack addresses into places.
+    Module {
+        /// First mapped address.
+        start: u64,
+        /// One past the last mapped address.
+        end: u64,
+        /// Run-time address minus address in the file's own numbering.
+        bias: u64,
+        /// Path of the file.
+        path: Text,
+        /// Hex GNU build id; empty if it has none.
+        build_id: Text,
+    }
+    /// A tokio runtime.
+    Runtime {
+        /// Numbered by the agent, from 1.
+        runtime: u64,
+        /// `multi_thread`, `current_thread` or `unknown`.
+        flavor: Text,
+        /// Worker threads.
+        workers: u64,
+        /// False where the runtime has no time driver or its clock is paused: no heartbeat then.
+        timers: bool,
+    }
+    /// A thread the agent watches.
+    Thread {
+        /// Kernel thread id.
+        tid: u64,
+        /// Runtime it works for; 0 if none.
+        runtime: u64,
+        /// Its name, as the kernel knows it.
+        name: Text,
+        /// `worker`, `blocking`, `main` or `other`.
+        role: Text,
+    }
+    /// A watched thread ended.
+    ThreadEnd {
+        /// Kernel thread id.
+        tid: u64,
+    }
+    /// A task was spawned (or a root future entered `block_on`).
+    Task {
+        /// Its id.
+        task: TaskId,
+        /// Runtime it was spawned on; 0 if unknown.
+        runtime: u64,
+        /// `task`, `local`, `blocking` or `root`.
+        kind: Text,
+        /// Name given with `task::Builder`; empty if none.
+        name: Text,
+        /// Where it was spawned (or where the attribute macro stands, for a root).
+        spawned: Place,
+        /// Task that spawned it; 0 if none.
+        parent: TaskId,
+    }
+    /// A task ended or was dropped.
+    TaskEnd {
+        /// Its id.
+        task: TaskId,
+    }
+    /// What one task did on one thread in one window of about 100 ms. `at` is the window's end.
+    Polls {
+        /// The task.
+        task: TaskId,
+        /// The thread.
+        tid: u64,
+        /// Start of the window.
+        from: Nanos,
+        /// Polls that ended in the window.
+        polls: u64,
+        /// Their total time.
+        busy_ns: u64,
+        /// The longest of them.
+        max_ns: u64,
+        /// Their durations, see [`POLL_BUCKETS`].
+        histogram: [u32; POLL_BUCKETS],
+    }
+    /// A single poll, written when it ended. `at` is its start. In `summary` only those of 1 ms and more.
+    Poll {
+        /// The task.
+        task: TaskId,
+        /// The thread.
+        tid: u64,
+        /// How long it took.
+        duration_ns: u64,
+    }
+    /// A poll that started late: the task was woken (or spawned) and had to wait. Written from 5 ms on. `at` is the
+    /// start of the poll.
+    Delay {
+        /// The task.
+        task: TaskId,
+        /// The thread that polled it at last.
+        tid: u64,
+        /// From the wake to the poll.
+        delay_ns: u64,
+    }
+    /// The watchdog looked at a poll that is open for too long. Repeated with doubling intervals while it stays open.
+    Stall {
+        /// The task.
+        task: TaskId,
+        /// The thread.
+        tid: u64,
+        /// When the poll started.
+        since: Nanos,
+        /// When the watchdog first saw this poll; the three times below count from here to `at`.
+        observed: Nanos,
+        /// CPU time of the thread since `observed`.
+        cpu_ns: u64,
+        /// Time the thread was ready but the kernel ran others, since `observed`.
+        run_delay_ns: u64,
+        /// Thread state letter of `/proc/.../stat` (`R`, `S`, `D`); 0 if unknown.
+        state: u64,
+        /// Number of the system call it sleeps in; `u64::MAX` if none or unknown.
+        syscall: u64,
+        /// Return addresses, innermost first; empty if no stack could be taken.
+        stack: Vec<u64>,
+    }
+    /// A poll the watchdog had reported came to its end. `at` is the end. Exact, in every level.
+    StallEnd {
+        /// The task.
+        task: TaskId,
+        /// The thread.
+        tid: u64,
+        /// When the poll started.
+        since: Nanos,
+        /// CPU time of the thread from the first look to the end.
+        cpu_ns: u64,
+        /// Run delay from the first look to the end.
+        run_delay_ns: u64,
+        /// When the watchdog first saw it.
+        observed: Nanos,
+    }
+    /// Heartbeats of one runtime in one window: a timer of 10 ms that should have fired on time.
+    Beats {
+        /// The runtime.
+        runtime: u64,
+        /// Start of the window.
+        from: Nanos,
+        /// Heartbeats in it.
+        count: u64,
+        /// Worst lateness.
+        worst_late_ns: u64,
+    }
+    /// One heartbeat that fired at least 10 ms late (or has not fired yet, when the watchdog asks). `at` is when it
+    /// fired.
+    LateBeat {
+        /// The runtime.
+        runtime: u64,
+        /// When it was due.
+        due: Nanos,
+        /// How late it was.
+        late_ns: u64,
+    }
+    /// A lock, semaphore, channel or timer was made.
+    Resource {
+        /// Its number.
+        resource: ResourceId,
+        /// The `Mutex`, `RwLock`, ... an internal semaphore belongs to; 0 if none.
+        parent: ResourceId,
+        /// tokio's concrete type: `Mutex`, `Semaphore`, `Sleep`, ...
+        kind: Text,
+        /// Where it was made; unknown for internal ones.
+        made: Place,
+    }
+    /// A resource was dropped.
+    ResourceEnd {
+        /// Its number.
+        resource: ResourceId,
+    }
+    /// A task took a lock or permits. Written only once someone has waited for the resource (in `full`: always);
+    /// `at` is the time it was taken.
+    Acquired {
+        /// What was taken.
+        resource: ResourceId,
+        /// Who took it.
+        task: TaskId,
+        /// Permits taken; 1 for a Mutex.
+        permits: u64,
+    }
+    /// A task gave a lock or permits back.
+    Released {
+        /// What was given back.
+        resource: ResourceId,
+        /// Who gave it back.
+        task: TaskId,
+        /// Permits given back.
+        permits: u64,
+    }
+    /// A task started to wait for a resource.
+    Wait {
+        /// Number of the wait.
+        wait: WaitId,
+        /// What it waits for: the `Mutex`, not its internal semaphore.
+        resource: ResourceId,
+        /// Who waits.
+        task: TaskId,
+        /// tokio's name of the operation, e.g. `Mutex::lock`.
+        operation: Text,
+    }
+    /// The stack on which a wait began, unwound once it had lasted about a second.
+    WaitStack {
+        /// The wait.
+        wait: WaitId,
+        /// Return addresses, innermost first.
+        stack: Vec<u64>,
+    }
+    /// A wait ended.
+    WaitEnd {
+        /// The wait.
+        wait: WaitId,
+        /// True if it got what it waited for, false if it was cancelled.
+        ready: bool,
+    }
+    /// What observing cost up to now; totals since the start. Written about once a second: also the proof that the
+    /// process was alive.
+    Cost {
+        /// CPU time of the agent's own threads.
+        agent_cpu_ns: u64,
+        /// Events lost because a ring was full.
+        dropped: u64,
+        /// Polls seen.
+        polls: u64,
+    }
+    /// Something that cannot be seen in this program, as one sentence.
+    NotObservable {
+        /// The sentence.
+        what: Text,
+    }
+    /// The recording was closed in order.
+    End {
+        /// Why: `exit` or `stopped`.
+        why: Text,
+    }
+}

@@ -1,0 +1,179 @@
+//! What is still true: the facts a segment must start with so that it can be read alone.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::event::*;
+
+/// More takings of one resource are not kept: permits that are forgotten on purpose never come back.
+const MAX_ACQUIRED: usize = 4096;
+
+/// Follows a stream of events and keeps those that still hold.
+#[derive(Debug, Default, Clone)]
+pub struct OpenFacts {
+    process: Option<Process>,
+    modules: BTreeMap<u64, Module>,
+    runtimes: BTreeMap<u64, Runtime>,
+    threads: BTreeMap<u64, Thread>,
+    tasks: BTreeMap<TaskId, Task>,
+    resources: BTreeMap<ResourceId, Resource>,
+    acquired: BTreeMap<ResourceId, VecDeque<Acquired>>,
+    waits: BTreeMap<WaitId, (Wait, Option<WaitStack>)>,
+    waits_of: BTreeSet<(TaskId, WaitId)>,
+    stalls: Vec<Stall>,
+    not_observable: Vec<NotObservable>,
+    cost: Option<Cost>,
+}
+
+impl OpenFacts {
+    /// Takes in one event.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::Process(event) => self.process = Some(event.clone()),
+            Event::Module(event) => drop(self.modules.insert(event.start, event.clone())),
+            Event::Runtime(event) => drop(self.runtimes.insert(event.runtime, event.clone())),
+            Event::Thread(event) => drop(self.threads.insert(event.tid, event.clone())),
+            Event::ThreadEnd(event) => {
+                self.threads.remove(&event.tid);
+            }
+            Event::Task(event) => drop(self.tasks.insert(event.task, event.clone())),
+            Event::TaskEnd(event) => self.task_end(event.task),
+            Event::Poll(event) => self
+                .stalls
+                .retain(|open| open.task != event.task || event.at < open.since),
+            Event::Stall(event) => {
+                self.stalls
+                    .retain(|open| !same_poll(open, event.task, event.tid, event.since));
+                self.stalls.push(event.clone());
+            }
+            Event::StallEnd(event) => {
+                self.stalls
+                    .retain(|open| !same_poll(open, event.task, event.tid, event.since));
+            }
+            Event::Resource(event) => drop(self.resources.insert(event.resource, event.clone())),
+            Event::ResourceEnd(event) => {
+                self.resources.remove(&event.resource);
+                self.acquired.remove(&event.resource);
+            }
+            Event::Acquired(event) => {
+                let holders = self.acquired.entry(event.resource).or_default();
+                if holders.len() == MAX_ACQUIRED {
+                    holders.pop_front();
+                }
+                holders.push_back(event.clone());
+            }
+            Event::Released(event) => self.released(event),
+            Event::Wait(event) => {
+                self.waits.insert(event.wait, (event.clone(), None));
+                self.waits_of.insert((event.task, event.wait));
+            }
+            Event::WaitStack(event) => {
+                if let Some((_, stack)) = self.waits.get_mut(&event.wait) {
+                    *stack = Some(event.clone());
+                }
+            }
+            Event::WaitEnd(event) => {
+                if let Some((wait, _)) = self.waits.remove(&event.wait) {
+                    self.waits_of.remove(&(wait.task, wait.wait));
+                }
+            }
+            Event::Cost(event) => self.cost = Some(event.clone()),
+            Event::NotObservable(event) => {
+                if self
+                    .not_observable
+                    .iter()
+                    .all(|known| known.what != event.what)
+                {
+                    self.not_observable.push(event.clone());
+                }
+            }
+            Event::Polls(_)
+            | Event::Delay(_)
+            | Event::Beats(_)
+            | Event::LateBeat(_)
+            | Event::End(_) => {}
+        }
+    }
+
+    /// The facts that hold, in an order in which each can be understood from those before it. `segment` is the number
+    /// of the segment they are going to start.
+    pub fn for_each(&self, segment: u64, mut each: impl FnMut(Event)) {
+        if let Some(process) = &self.process {
+            each(
+                Process {
+                    segment,
+                    ..process.clone()
+                }
+                .into(),
+            );
+        }
+        self.modules
+            .values()
+            .for_each(|fact| each(fact.clone().into()));
+        self.runtimes
+            .values()
+            .for_each(|fact| each(fact.clone().into()));
+        self.threads
+            .values()
+            .for_each(|fact| each(fact.clone().into()));
+        self.tasks
+            .values()
+            .for_each(|fact| each(fact.clone().into()));
+        self.resources
+            .values()
+            .for_each(|fact| each(fact.clone().into()));
+        self.acquired
+            .values()
+            .flatten()
+            .for_each(|fact| each(fact.clone().into()));
+        for (wait, stack) in self.waits.values() {
+            each(wait.clone().into());
+            stack.iter().for_each(|fact| each(fact.clone().into()));
+        }
+        self.stalls
+            .iter()
+            .for_each(|fact| each(fact.clone().into()));
+        self.not_observable
+            .iter()
+            .for_each(|fact| each(fact.clone().into()));
+        self.cost.iter().for_each(|fact| each(fact.clone().into()));
+    }
+
+    fn task_end(&mut self, task: TaskId) {
+        self.tasks.remove(&task);
+        self.stalls.retain(|open| open.task != task);
+        // Its waits ended with it, even if the ring was too full to say so.
+        while let Some(&(_, wait)) = self.waits_of.range((task, 0)..=(task, WaitId::MAX)).next() {
+            self.waits_of.remove(&(task, wait));
+            self.waits.remove(&wait);
+        }
+    }
+
+    /// Takes permits from those this task took, the oldest first; and if it took none (a guard can be sent to another
+    /// task) from those of anyone.
+    fn released(&mut self, released: &Released) {
+        let Some(holders) = self.acquired.get_mut(&released.resource) else {
+            return;
+        };
+        let mut left = released.permits;
+        while left > 0 {
+            let own = holders.iter().position(|held| held.task == released.task);
+            let Some(index) = own.or((!holders.is_empty()).then_some(0)) else {
+                break;
+            };
+            let held = &mut holders[index];
+            if held.permits > left {
+                held.permits -= left;
+                break;
+            }
+            left -= held.permits;
+            holders.remove(index);
+        }
+        if holders.is_empty() {
+            self.acquired.remove(&released.resource);
+        }
+    }
+}
+
+fn same_poll(open: &Stall, task: TaskId, tid: u64, since: Nanos) -> bool {
+    (open.task, open.tid, open.since) == (task, tid, since)
+}

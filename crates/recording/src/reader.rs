@@ -1,0 +1,374 @@
+//! Files to events, whatever has happened to the files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+
+use dial9_trace_format::decoder::{Decoder, TryForEachError};
+use flate2::read::MultiGzDecoder;
+
+use crate::codec::{self, Decoded, Texts};
+use crate::event::Event;
+use crate::segment::{self, MAX_SEGMENT_BYTES};
+
+/// What every segment begins with.
+const MAGIC: &[u8] = b"TRC\0";
+
+/// What is wrong with a piece of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DamageKind {
+    /// The segment breaks off or makes no sense from here on; everything before it was read.
+    Torn,
+    /// Events of a newer version of pollscope, left out.
+    Newer,
+    /// Events without some of their fields, read with empty ones.
+    Missing,
+    /// The file could not be read at all.
+    Unreadable,
+}
+
+/// A part of a recording that could not be read as it was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Number of the segment.
+    pub segment: u64,
+    /// Where in the (uncompressed) segment it was first seen.
+    pub at_byte: u64,
+    /// What sort of damage.
+    pub kind: DamageKind,
+    /// The same in a few words.
+    pub what: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "segment {} at byte {}: {}",
+            self.segment, self.at_byte, self.what
+        )
+    }
+}
+
+/// Why a path could not be opened as a recording.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Nothing is there.
+    DoesNotExist(PathBuf),
+    /// Something else is there.
+    NotARecording(PathBuf),
+    /// A recording without a single byte.
+    Empty(PathBuf),
+    /// It is there but the system does not let us read it.
+    Unreadable(PathBuf, io::Error),
+    /// The folder holds several recordings.
+    Several(PathBuf, Vec<PathBuf>),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::DoesNotExist(path) => {
+                write!(
+                    f,
+                    "{} does not exist; give the folder `pollscope record` wrote",
+                    path.display()
+                )
+            }
+            OpenError::NotARecording(path) => {
+                write!(
+                    f,
+                    "{} is not a recording; give a folder with `.pollscope` files in it",
+                    path.display()
+                )
+            }
+            OpenError::Empty(path) => {
+                write!(
+                    f,
+                    "{} is an empty recording; record again and let the program run longer",
+                    path.display()
+                )
+            }
+            OpenError::Unreadable(path, error) => {
+                write!(
+                    f,
+                    "{} cannot be read ({error}); check its permissions and its disk",
+                    path.display()
+                )
+            }
+            OpenError::Several(path, found) => {
+                let first = found
+                    .first()
+                    .map(|path| path.display().to_string())
+                    .unwrap_or_default();
+                write!(
+                    f,
+                    "{} holds {} recordings; give one of them, such as {first}",
+                    path.display(),
+                    found.len()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            OpenError::Unreadable(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The folders with segments in them among `path`, `path/recording`, and the folders directly in these two.
+pub fn find_recordings(path: &Path) -> Vec<PathBuf> {
+    let below = path.join("recording");
+    let mut candidates = vec![path.to_owned(), below.clone()];
+    for folder in [path, &below] {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut children: Vec<_> = entries
+            .map(|entry| entry.path())
+            .filter(|child| *child != below)
+            .collect();
+        children.sort();
+        candidates.append(&mut children);
+    }
+    candidates.retain(|folder| segment::list(folder).is_ok_and(|segments| !segments.is_empty()));
+    candidates
+}
+
+/// A recording that was found; its events are read anew from the files each time.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    dir: PathBuf,
+}
+
+impl Recording {
+    /// Opens the recording at `path`: its folder, or a folder that holds exactly one (see [`find_recordings`]).
+    pub fn open(path: &Path) -> Result<Recording, OpenError> {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::DoesNotExist(path.to_owned()));
+            }
+            Err(error) => return Err(OpenError::Unreadable(path.to_owned(), error)),
+        };
+        if !metadata.is_dir() {
+            return Err(OpenError::NotARecording(path.to_owned()));
+        }
+        std::fs::read_dir(path).map_err(|error| OpenError::Unreadable(path.to_owned(), error))?;
+        let mut found = find_recordings(path);
+        // A folder that is a recording itself is meant, whatever else lies in it.
+        if found.first().is_some_and(|first| first == path) {
+            found.truncate(1);
+        }
+        match (found.pop(), found.is_empty()) {
+            (Some(dir), true) => Recording { dir }.checked(),
+            (Some(last), false) => {
+                found.push(last);
+                Err(OpenError::Several(path.to_owned(), found))
+            }
+            (None, _) => Err(OpenError::NotARecording(path.to_owned())),
+        }
+    }
+
+    /// The folder its segments are in.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Hands over every event that can be read, in the order of writing, and returns what could not. Facts that are
+    /// still true come again at the start of each segment.
+    pub fn for_each(&self, mut each: impl FnMut(Event)) -> Vec<Damage> {
+        let unreadable = |segment, error: io::Error| Damage {
+            segment,
+            at_byte: 0,
+            kind: DamageKind::Unreadable,
+            what: format!("cannot be read: {error}"),
+        };
+        let segments = match segment::list(&self.dir) {
+            Ok(segments) => segments,
+            Err(error) => return vec![unreadable(0, error)],
+        };
+        let mut damages = Vec::new();
+        for &number in segments.keys() {
+            match load(&self.dir, number) {
+                Ok(loaded) => damages.append(&mut decode(number, &loaded, &mut 0, &mut each)),
+                Err(error) => damages.push(unreadable(number, error)),
+            }
+        }
+        damages
+    }
+
+    /// Looks at the first bytes: at least one segment must be one.
+    fn checked(self) -> Result<Recording, OpenError> {
+        let list = segment::list(&self.dir)
+            .map_err(|error| OpenError::Unreadable(self.dir.clone(), error))?;
+        let (mut empty, mut failed) = (true, None);
+        for &number in list.keys() {
+            let sealed = File::open(segment::sealed_path(&self.dir, number))
+                .map(|file| begin(MultiGzDecoder::new(file)));
+            let plain = File::open(segment::plain_path(&self.dir, number)).map(begin);
+            for start in [sealed, plain] {
+                match start {
+                    Ok(Ok(start)) if start.starts_with(MAGIC) => return Ok(self),
+                    Ok(Ok(start)) => empty &= start.is_empty(),
+                    Ok(Err(_)) => empty = false,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        Err(match failed {
+            Some(error) => OpenError::Unreadable(self.dir, error),
+            None if empty => OpenError::Empty(self.dir),
+            None => OpenError::NotARecording(self.dir),
+        })
+    }
+}
+
+fn begin(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    from.take(MAGIC.len() as u64)
+        .read_to_end(&mut start)
+        .map(|_| start)
+}
+
+/// The bytes of a segment, and what went wrong on the way to them.
+pub(crate) struct Loaded {
+    bytes: Vec<u8>,
+    damage: Option<String>,
+}
+
+impl Loaded {
+    /// Reads what there is up to the first error.
+    fn from(reader: impl Read) -> Loaded {
+        let mut bytes = Vec::new();
+        let damage = match reader.take(MAX_SEGMENT_BYTES + 1).read_to_end(&mut bytes) {
+            Ok(_) if bytes.len() as u64 > MAX_SEGMENT_BYTES => {
+                Some("is larger than 1 GiB; the rest is left out".into())
+            }
+            Ok(_) => None,
+            Err(error) => Some(format!("is incomplete: {error}")),
+        };
+        Loaded { bytes, damage }
+    }
+}
+
+/// Reads a segment. Where both files exist, sealing was interrupted: the sealed one counts if it is whole.
+pub(crate) fn load(dir: &Path, number: u64) -> io::Result<Loaded> {
+    let sealed = || {
+        Ok(Loaded::from(MultiGzDecoder::new(File::open(
+            segment::sealed_path(dir, number),
+        )?)))
+    };
+    let plain = || io::Result::Ok(Loaded::from(File::open(segment::plain_path(dir, number))?));
+    match (sealed(), plain()) {
+        (Ok(sealed), _) if sealed.damage.is_none() => Ok(sealed),
+        (_, Ok(plain)) => Ok(plain),
+        (Ok(sealed), Err(_)) => Ok(sealed),
+        // It may have been sealed between the two looks.
+        (Err(_), Err(_)) => sealed(),
+    }
+}
+
+/// Reads one segment from memory.
+#[doc(hidden)]
+pub fn read_segment(bytes: &[u8], mut each: impl FnMut(Event)) -> Vec<Damage> {
+    decode(
+        0,
+        &Loaded {
+            bytes: bytes.to_vec(),
+            damage: None,
+        },
+        &mut 0,
+        &mut each,
+    )
+}
+
+/// Decodes a segment but for the first `seen` events, and brings `seen` up to date.
+pub(crate) fn decode(
+    segment: u64,
+    loaded: &Loaded,
+    seen: &mut usize,
+    each: &mut dyn FnMut(Event),
+) -> Vec<Damage> {
+    let damage = |at_byte: usize, kind, what| Damage {
+        segment,
+        at_byte: at_byte as u64,
+        kind,
+        what,
+    };
+    let Some(mut decoder) = Decoder::new(&loaded.bytes) else {
+        let what = if loaded.bytes.is_empty() {
+            "is empty"
+        } else {
+            "does not begin like a segment"
+        };
+        return vec![damage(
+            0,
+            DamageKind::Torn,
+            loaded.damage.clone().unwrap_or_else(|| what.into()),
+        )];
+    };
+    let mut texts = Texts::default();
+    let mut odd = BTreeMap::<(String, Option<&'static str>), u64>::new();
+    let mut delivering = false;
+    let mut index = 0;
+    // The decoder adds times without looking at the limit, which panics in builds with overflow checks.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        decoder.try_for_each_event::<()>(|raw| {
+            index += 1;
+            if index <= *seen {
+                return Ok(());
+            }
+            match codec::decode(&raw, &mut texts) {
+                Decoded::Event(event, missing) => {
+                    if missing.is_some() {
+                        *odd.entry((raw.name.to_owned(), missing)).or_default() += 1;
+                    }
+                    delivering = true;
+                    each(event);
+                    delivering = false;
+                }
+                Decoded::Newer => *odd.entry((raw.name.to_owned(), None)).or_default() += 1,
+            }
+            Ok(())
+        })
+    }));
+    let position = decoder.position();
+    *seen = index.max(*seen);
+    let mut damages: Vec<_> = odd
+        .into_iter()
+        .map(|((name, missing), count)| match missing {
+            Some(field) => damage(
+                0,
+                DamageKind::Missing,
+                format!("{count} `{name}` without a usable `{field}`"),
+            ),
+            None => damage(
+                0,
+                DamageKind::Newer,
+                format!("{count} `{name}` of a newer pollscope left out"),
+            ),
+        })
+        .collect();
+    let torn = match outcome {
+        Err(panic) if delivering => resume_unwind(panic),
+        Err(_) => Some((position, "impossible time".to_owned())),
+        Ok(Err(TryForEachError::Decode(error))) => Some((error.pos, error.message)),
+        Ok(_) => (position < decoder.data_len()).then(|| (position, "breaks off".to_owned())),
+    };
+    if let Some((at_byte, what)) = torn {
+        damages.push(damage(at_byte, DamageKind::Torn, what));
+    }
+    if let Some(what) = &loaded.damage {
+        damages.push(damage(loaded.bytes.len(), DamageKind::Torn, what.clone()));
+    }
+    damages
+}

@@ -1,0 +1,304 @@
+//! What is written comes back, and what is damaged comes back as far as it was whole.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+
+use pollscope_recording::*;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path =
+            std::env::temp_dir().join(format!("pollscope-recording-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A value for each type of field.
+trait Sample {
+    fn sample(n: u64) -> Self;
+}
+impl Sample for u64 {
+    fn sample(n: u64) -> u64 {
+        u64::MAX >> (n % 60)
+    }
+}
+impl Sample for bool {
+    fn sample(_: u64) -> bool {
+        true
+    }
+}
+impl Sample for Text {
+    fn sample(n: u64) -> Text {
+        format!("text ü {n}").into()
+    }
+}
+impl Sample for Place {
+    fn sample(n: u64) -> Place {
+        Place {
+            file: Text::sample(n),
+            line: u32::MAX,
+            column: n as u32,
+        }
+    }
+}
+impl Sample for Vec<u64> {
+    fn sample(n: u64) -> Vec<u64> {
+        vec![n, u64::MAX, 0]
+    }
+}
+impl Sample for [u32; POLL_BUCKETS] {
+    fn sample(n: u64) -> [u32; POLL_BUCKETS] {
+        std::array::from_fn(|i| u32::MAX >> ((i as u64 + n) % 33).min(31))
+    }
+}
+
+/// One of each kind, with times that jump back and forth.
+macro_rules! samples {
+    ($($name:ident { $($field:ident : $ty:ty,)* })*) => {
+        fn samples() -> Vec<Event> {
+            let mut n = 0;
+            vec![$({
+                n += 1;
+                let at = [n * 1000, u64::MAX - n, 5_000_000_000][n as usize % 3];
+                $name { at, $($field: { n += 1; <$ty>::sample(n) },)* }.into()
+            },)*]
+        }
+    };
+}
+pollscope_recording::for_each_event!(samples);
+
+fn write(dir: &Path, events: &[Event]) -> Vec<u8> {
+    let mut writer = Writer::create(dir, WriterOptions::default()).unwrap();
+    events.iter().for_each(|event| writer.write(event).unwrap());
+    writer.flush().unwrap();
+    std::fs::read(dir.join("000000.pollscope")).unwrap()
+}
+
+fn read(dir: &Path) -> (Vec<Event>, Vec<Damage>) {
+    let mut events = Vec::new();
+    let damages = Recording::open(dir)
+        .unwrap()
+        .for_each(|event| events.push(event));
+    (events, damages)
+}
+
+fn task(task: u64) -> Event {
+    let spawned = Place {
+        file: "src/main.rs".into(),
+        line: 7,
+        column: 3,
+    };
+    Task {
+        at: task,
+        task,
+        runtime: 1,
+        kind: "task".into(),
+        name: "".into(),
+        spawned,
+        parent: 0,
+    }
+    .into()
+}
+
+fn poll(n: u64) -> Event {
+    Poll {
+        at: 1000 + n * 1_000_000,
+        task: 3,
+        tid: 1,
+        duration_ns: n.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+    }
+    .into()
+}
+
+#[test]
+fn every_event_comes_back() {
+    let folder = Folder::new("round-trip");
+    let events = samples();
+    write(&folder.0, &events);
+    assert_eq!(read(&folder.0), (events.clone(), vec![]));
+
+    let sealed = Folder::new("round-trip-sealed");
+    let mut writer = Writer::create(&sealed.0, WriterOptions::default()).unwrap();
+    events.iter().for_each(|event| writer.write(event).unwrap());
+    writer.finish().unwrap();
+    assert!(!sealed.0.join("000000.pollscope").exists());
+    assert_eq!(read(&sealed.0), (events, vec![]));
+}
+
+#[test]
+fn every_truncation_yields_a_prefix() {
+    let folder = Folder::new("truncation");
+    let events = samples();
+    let bytes = write(&folder.0, &events);
+    for length in 0..bytes.len() {
+        let mut read = Vec::new();
+        let damages = read_segment(&bytes[..length], |event| read.push(event));
+        assert_eq!(read, events[..read.len()], "cut at {length}");
+        assert!(
+            damages.iter().all(|damage| damage.kind == DamageKind::Torn),
+            "cut at {length}"
+        );
+    }
+}
+
+#[test]
+fn flipped_bytes_never_panic() {
+    let folder = Folder::new("flips");
+    let bytes = write(&folder.0, &samples());
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize
+    };
+    for _ in 0..4000 {
+        let mut bytes = bytes.clone();
+        for _ in 0..1 + random() % 4 {
+            let index = random() % bytes.len();
+            bytes[index] = random() as u8;
+        }
+        read_segment(&bytes, |_| {});
+    }
+}
+
+#[test]
+fn rotation_keeps_open_facts() {
+    let folder = Folder::new("rotation");
+    let options = WriterOptions {
+        segment_bytes: 4096,
+        ..WriterOptions::default()
+    };
+    let mut writer = Writer::create(&folder.0, options).unwrap();
+    writer.write(&task(3)).unwrap();
+    writer.write(&task(4)).unwrap();
+    writer.write(&TaskEnd { at: 5, task: 4 }.into()).unwrap();
+    writer
+        .write(
+            &Acquired {
+                at: 6,
+                resource: 9,
+                task: 3,
+                permits: 2,
+            }
+            .into(),
+        )
+        .unwrap();
+    writer
+        .write(
+            &Released {
+                at: 7,
+                resource: 9,
+                task: 3,
+                permits: 1,
+            }
+            .into(),
+        )
+        .unwrap();
+    (0..2000).for_each(|n| writer.write(&poll(n)).unwrap());
+    writer.finish().unwrap();
+    std::fs::remove_file(folder.0.join("000000.pollscope.gz")).unwrap();
+    let (events, damages) = read(&folder.0);
+    assert_eq!(damages, []);
+    let held = Acquired {
+        at: 6,
+        resource: 9,
+        task: 3,
+        permits: 1,
+    }
+    .into();
+    assert_eq!(events[..2], [task(3), held]);
+    assert!(!events.contains(&task(4)));
+    assert_eq!(events.last(), Some(&poll(1999)));
+}
+
+#[test]
+fn the_oldest_goes_over_budget() {
+    let folder = Folder::new("budget");
+    let options = WriterOptions {
+        segment_bytes: 16 << 10,
+        max_bytes: 64 << 10,
+    };
+    let mut writer = Writer::create(&folder.0, options).unwrap();
+    (0..40_000).for_each(|n| writer.write(&poll(n)).unwrap());
+    writer.finish().unwrap();
+    let sizes = std::fs::read_dir(&folder.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len());
+    assert!(sizes.sum::<u64>() <= 64 << 10);
+    assert!(!folder.0.join("000000.pollscope.gz").exists());
+    assert_eq!(read(&folder.0).0.last(), Some(&poll(39_999)));
+}
+
+#[test]
+fn a_follower_sees_each_event_once() {
+    let folder = Folder::new("follow");
+    let mut follower = Follower::new(&folder.0);
+    assert_eq!(follower.poll(|_| {}).unwrap(), 0);
+    let options = WriterOptions {
+        segment_bytes: 4096,
+        ..WriterOptions::default()
+    };
+    let mut writer = Writer::create(&folder.0, options).unwrap();
+    let mut seen = Vec::new();
+    for n in 0..1000 {
+        writer.write(&poll(n)).unwrap();
+        if n % 7 == 0 {
+            writer.flush().unwrap();
+            follower.poll(|event| seen.push(event)).unwrap();
+            assert_eq!(seen.len() as u64, n + 1);
+        }
+    }
+    writer.finish().unwrap();
+    follower.poll(|event| seen.push(event)).unwrap();
+    assert_eq!(follower.poll(|_| {}).unwrap(), 0);
+    assert_eq!(seen, (0..1000).map(poll).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_no_recording_is_named() {
+    let folder = Folder::new("foreign");
+    assert!(matches!(
+        Recording::open(&folder.0),
+        Err(OpenError::DoesNotExist(_))
+    ));
+    std::fs::create_dir_all(&folder.0).unwrap();
+    assert!(matches!(
+        Recording::open(&folder.0),
+        Err(OpenError::NotARecording(_))
+    ));
+    let file = folder.0.join("000000.pollscope");
+    std::fs::write(&file, b"").unwrap();
+    assert!(matches!(
+        Recording::open(&folder.0),
+        Err(OpenError::Empty(_))
+    ));
+    std::fs::write(&file, b"something else altogether").unwrap();
+    assert!(matches!(
+        Recording::open(&folder.0),
+        Err(OpenError::NotARecording(_))
+    ));
+    assert_eq!(
+        read_segment(b"something else", |_| panic!("no event")).len(),
+        1
+    );
+}
+
+#[test]
+fn an_interrupted_seal_loses_nothing() {
+    let folder = Folder::new("interrupted");
+    let events = samples();
+    write(&folder.0, &events);
+    std::fs::write(folder.0.join("000000.pollscope.gz"), [0x1f, 0x8b, 8, 0]).unwrap();
+    assert_eq!(read(&folder.0), (events, vec![]));
+}

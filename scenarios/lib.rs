@@ -1,0 +1,74 @@
+//! Small async services with one known fault each, and their cured twins.
+//!
+//! Every folder holds two complete programs of the same interface and the same work, and a manifest
+//! that says what is true of the first. They teach, and they are the yardstick of the diagnosis.
+
+mod figures;
+
+/// A price quoting service.
+#[path = "blocking-call"]
+pub mod blocking_call {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A login service.
+#[path = "cpu-bound-poll"]
+pub mod cpu_bound_poll {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A small bank.
+#[path = "lock-cycle"]
+pub mod lock_cycle {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// One scenario: a service with one known fault, and the same service cured.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// The name of its folder, and the kind of finding it deserves.
+    pub name: &'static str,
+    /// Runs the service that has the fault; may never return.
+    pub fault: fn(),
+    /// Runs the cured service.
+    pub cure: fn(),
+    /// The text of `scenario.toml`.
+    pub manifest: &'static str,
+    /// The text of `fault.rs`.
+    pub fault_source: &'static str,
+    /// The text of `cure.rs`.
+    pub cure_source: &'static str,
+    /// The path of `fault.rs` from the root of the workspace.
+    pub fault_path: &'static str,
+    /// The path of `cure.rs` from the root of the workspace.
+    pub cure_path: &'static str,
+}
+
+macro_rules! scenario {
+    ($name:literal, $module:ident) => {
+        Scenario {
+            name: $name,
+            fault: $module::fault::main,
+            cure: $module::cure::main,
+            manifest: include_str!(concat!($name, "/scenario.toml")),
+            fault_source: include_str!(concat!($name, "/fault.rs")),
+            cure_source: include_str!(concat!($name, "/cure.rs")),
+            fault_path: concat!("scenarios/", $name, "/fault.rs"),
+            cure_path: concat!("scenarios/", $name, "/cure.rs"),
+        }
+    };
+}
+
+/// Every scenario, in the order of the catalogue.
+#[must_use]
+pub fn all() -> &'static [Scenario] {
+    const ALL: &[Scenario] = &[
+        scenario!("blocking-call", blocking_call),
+        scenario!("cpu-bound-poll", cpu_bound_poll),
+        scenario!("lock-cycle", lock_cycle),
+    ];
+    ALL
+}

@@ -1,0 +1,83 @@
+//! Findings while the program still runs.
+
+use super::terminal::Progress;
+use super::verdict;
+use pollscope::detect::{Severity, Thresholds, diagnose};
+use pollscope::model::Model;
+use pollscope::report;
+use pollscope::symbols::Symbols;
+use pollscope_recording::{Follower, find_recordings};
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often the recording is read on.
+const READ: Duration = Duration::from_millis(250);
+/// How often what was read is diagnosed.
+const DIAGNOSE: Duration = Duration::from_secs(1);
+
+/// Reads a recording while it grows and says each new finding once.
+pub(crate) struct Live<'a> {
+    recordings: &'a Path,
+    pid: u32,
+    follower: Option<Follower>,
+    model: Model,
+    symbols: Symbols,
+    started: Instant,
+    read: Instant,
+    diagnosed: Instant,
+    told: HashSet<String>,
+}
+
+impl<'a> Live<'a> {
+    /// Follows what process `pid` (or a child of it) records below the folder `recordings`.
+    pub(crate) fn new(recordings: &'a Path, pid: u32) -> Live<'a> {
+        let now = Instant::now();
+        Live {
+            recordings,
+            pid,
+            follower: None,
+            model: Model::default(),
+            symbols: Symbols::new(),
+            started: now,
+            read: now,
+            diagnosed: now,
+            told: HashSet::new(),
+        }
+    }
+
+    /// Reads and diagnoses if it is time to. Trouble here is left to the reading from disk, which tells it.
+    pub(crate) fn tick(&mut self, progress: &Progress) {
+        if self.read.elapsed() < READ {
+            return;
+        }
+        self.read = Instant::now();
+        if self.follower.is_none() {
+            let found = verdict::choose(find_recordings(self.recordings), Some(self.pid));
+            self.follower = found.map(|(path, _)| Follower::new(&path));
+        }
+        let Some(follower) = &mut self.follower else {
+            return;
+        };
+        let model = &mut self.model;
+        if follower.poll(|event| model.feed(&event)).is_err() || self.diagnosed.elapsed() < DIAGNOSE
+        {
+            return;
+        }
+        let diagnosis = diagnose(&self.model, &mut self.symbols, &Thresholds::default());
+        self.diagnosed = Instant::now();
+        for finding in diagnosis
+            .findings
+            .iter()
+            .filter(|finding| finding.severity >= Severity::Warning)
+        {
+            let at = finding.culprit.at.as_ref().map(|at| (&at.file, at.line));
+            if self.told.insert(format!("{} {at:?}", finding.kind)) {
+                progress.note(&report::text::line(
+                    finding,
+                    self.started.elapsed().as_secs_f64(),
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! From the arguments to the floors below. The only place that prints, starts programs or decides an exit status.
+
+mod child;
+mod diagnose;
+#[cfg(feature = "lab")]
+mod eval;
+mod failure;
+mod folder;
+mod follow;
+#[cfg(feature = "lab")]
+mod list;
+mod observe;
+mod options;
+mod record;
+#[cfg(feature = "lab")]
+mod run;
+#[cfg(feature = "lab")]
+mod scenario;
+mod terminal;
+mod verdict;
+
+use clap::Parser;
+use failure::Failure;
+use options::{Command, Options};
+use std::process::ExitCode;
+
+/// Nothing to report.
+pub(crate) const HEALTHY: u8 = 0;
+/// Findings of at least the asked severity.
+pub(crate) const FINDINGS: u8 = 1;
+/// The command could not do its work.
+pub(crate) const COULD_NOT: u8 = 2;
+
+/// Reads the arguments, runs the command, and turns its outcome into an exit status.
+pub(crate) fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // clap prints help on stdout and mistakes on stderr by itself.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                COULD_NOT
+            } else {
+                HEALTHY
+            });
+        }
+    };
+    ExitCode::from(match dispatch(options.command) {
+        Ok(status) => status,
+        Err(failure) => {
+            terminal::note(&format!("pollscope: {failure}"));
+            COULD_NOT
+        }
+    })
+}
+
+fn dispatch(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Record(options) => record::record(&options),
+        Command::Diagnose(options) => diagnose::diagnose(&options),
+        #[cfg(feature = "lab")]
+        Command::List(options) => list::list(&options),
+        #[cfg(feature = "lab")]
+        Command::Run(options) => run::run(&options),
+        #[cfg(feature = "lab")]
+        Command::Eval(options) => eval::eval(&options),
+        #[cfg(feature = "lab")]
+        Command::Scenario { name, cured } => run::become_scenario(&name, cured),
+        #[cfg(feature = "lab")]
+        Command::Spin => run::spin(),
+        #[cfg(not(feature = "lab"))]
+        Command::List(_)
+        | Command::Run(_)
+        | Command::Eval(_)
+        | Command::Scenario { .. }
+        | Command::Spin => Err(Failure::new(
+            "this build holds no scenarios; install pollscope with its `lab` feature to have them",
+        )),
+    }
+}

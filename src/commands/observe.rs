@@ -1,0 +1,113 @@
+//! One observed program from its start to its diagnosis: what `run` and `record` have in common.
+
+use super::child::{Program, sad_end};
+use super::folder::Folder;
+use super::follow::Live;
+use super::terminal::Progress;
+use super::{Failure, verdict};
+use pollscope::detect::Diagnosis;
+use pollscope::report;
+use pollscope_recording::find_recordings;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often the program is looked after.
+const TICK: Duration = Duration::from_millis(25);
+
+/// How a program is observed.
+pub(crate) struct Plan<'a> {
+    /// Its name, for the progress bar.
+    pub(crate) name: &'a str,
+    /// How long it is expected to run, if known.
+    pub(crate) expected: Option<Duration>,
+    /// When it is stopped.
+    pub(crate) limit: Option<Duration>,
+    /// Whether reaching the limit is worth a remark.
+    pub(crate) should_end: bool,
+    /// What the user should know beside the diagnosis.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what
+/// was recorded and writes `diagnosis.json`.
+pub(crate) fn observe(
+    mut command: Command,
+    folder: &Folder,
+    plan: Plan<'_>,
+) -> Result<Diagnosis, Failure> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .map_err(|error| Failure::cannot("listen for Ctrl-C", error))?;
+    }
+    let recordings = folder.recording();
+    command.env("POLLSCOPE", &recordings);
+    let mut program = Program::start(command, &folder.log())?;
+    let mut notes = watch(&mut program, &recordings, &interrupted, &plan);
+
+    let Some((recording, remark)) =
+        verdict::choose(find_recordings(&recordings), Some(program.pid()))
+    else {
+        let end: String = notes.iter().map(|end| format!("{end}, and ")).collect();
+        return Err(Failure::new(format!(
+            "{end}nothing was recorded: the program must link pollscope-agent (`#[pollscope_agent::main]`) and be built \
+             with RUSTFLAGS=\"--cfg tokio_unstable\"; its output is in {}/program.log",
+            folder.shown()
+        )));
+    };
+    let mut diagnosis = verdict::of_recording(&recording)?;
+    diagnosis.notes.extend(remark);
+    diagnosis.notes.extend(plan.notes);
+    diagnosis.notes.append(&mut notes);
+    let path = folder.diagnosis();
+    fs::write(&path, report::json::diagnosis(&diagnosis))
+        .map_err(|error| Failure::cannot(format_args!("write {}", path.display()), error))?;
+    Ok(diagnosis)
+}
+
+/// Returns once the program has ended or was stopped; what it returns is worth knowing.
+fn watch(
+    program: &mut Program,
+    recordings: &Path,
+    interrupted: &AtomicBool,
+    plan: &Plan<'_>,
+) -> Vec<String> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let progress = Progress::new(
+        &format!("observing {}", plan.name),
+        plan.expected.map(millis),
+    );
+    let mut live = Live::new(recordings, program.pid());
+    let started = Instant::now();
+    loop {
+        if let Some(status) = program.ended() {
+            return sad_end(status).into_iter().collect();
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            let signal = program.stop(SIGINT);
+            return vec![format!(
+                "the recording was interrupted; the program was ended with {signal}"
+            )];
+        }
+        if plan.limit.is_some_and(|limit| started.elapsed() >= limit) {
+            let signal = program.stop(SIGTERM);
+            let seconds = started.elapsed().as_secs();
+            return vec![match plan.should_end {
+                true => format!(
+                    "the program did not end by itself and was stopped after {seconds} s with {signal}"
+                ),
+                false => {
+                    format!("the program was stopped after {seconds} s with {signal}, as asked")
+                }
+            }];
+        }
+        live.tick(&progress);
+        progress.at(millis(started.elapsed()));
+        std::thread::sleep(TICK);
+    }
+}

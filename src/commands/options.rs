@@ -1,0 +1,167 @@
+//! What the user may say.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Finds out why an async Rust program is slow or stuck, and names the culprit.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pollscope list                               what can go wrong, one small program each
+  pollscope run blocking-call                  run one of them and see it diagnosed
+  pollscope run blocking-call --cured          the same service without the fault: silence
+  pollscope record -- ./target/release/api     your own service (it links pollscope-agent)
+  pollscope diagnose pollscope-out/api         the same verdict again, from the disk
+
+Exit status: 0 healthy or done, 1 findings of at least --fail-on (default warning), 2 could not do it.
+Results go to stdout, progress to stderr. NO_COLOR is respected.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  pollscope run blocking-call                  exits with 1: it finds the fault
+  pollscope run blocking-call --cured          exits with 0: the cured twin is healthy
+  pollscope run blocking-call --format json    the whole diagnosis, for scripts";
+
+const RECORD_EXAMPLES: &str = "\
+The program must link the crate pollscope-agent and be built with RUSTFLAGS=\"--cfg tokio_unstable\".
+
+Examples:
+  pollscope record -- ./target/release/api --port 8080
+  pollscope record --seconds 30 --out before -- ./target/release/api";
+
+const DIAGNOSE_EXAMPLES: &str = "\
+Examples:
+  pollscope diagnose pollscope-out/blocking-call
+  pollscope diagnose recording --format json --fail-on critical";
+
+const EVAL_EXAMPLES: &str = "\
+Examples:
+  pollscope eval                               every scenario and its cured twin, once
+  pollscope eval lock-cycle --repeat 5         how often is it right?
+  pollscope eval --load 2                      and with two busy neighbors on the machine?";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the scenarios: small services with one known fault each
+    List(ListOptions),
+    /// Run a scenario, record it and diagnose it
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunOptions),
+    /// Run a program of yours, record it and diagnose it
+    #[command(after_help = RECORD_EXAMPLES)]
+    Record(RecordOptions),
+    /// Diagnose a recording
+    #[command(after_help = DIAGNOSE_EXAMPLES)]
+    Diagnose(DiagnoseOptions),
+    /// Compare the diagnosis of every scenario and twin with the truth
+    #[command(after_help = EVAL_EXAMPLES)]
+    Eval(EvalOptions),
+    /// The child process of `run`.
+    #[command(name = "__scenario", hide = true)]
+    Scenario {
+        name: String,
+        #[arg(long)]
+        cured: bool,
+    },
+    /// A busy neighbor for `eval --load`.
+    #[command(name = "__spin", hide = true)]
+    Spin,
+}
+
+/// How results are written to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+/// The least severity that makes the exit status 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    Info,
+    Warning,
+    Critical,
+}
+
+/// How a verdict is shown and judged.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct VerdictOptions {
+    /// How to write the diagnosis to stdout
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// The least severity that makes the exit status 1
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Warning)]
+    pub(crate) fail_on: Level,
+    /// Exit with 1 also when the verdict is `environment` or `unknown`
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListOptions {
+    /// How to write the list
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// A scenario of `pollscope list`
+    pub(crate) name: String,
+    /// Run the twin without the fault
+    #[arg(long)]
+    pub(crate) cured: bool,
+    /// Folder for the recording and the diagnosis [default: pollscope-out/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// How long the service works
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: u64,
+    #[command(flatten)]
+    pub(crate) verdict: VerdictOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordOptions {
+    /// Folder for the recording and the diagnosis [default: pollscope-out/PROGRAM]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Stop the program after so many seconds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub(crate) seconds: Option<u64>,
+    #[command(flatten)]
+    pub(crate) verdict: VerdictOptions,
+    /// The program and its arguments, after `--`
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiagnoseOptions {
+    /// A recording, or the folder of a run
+    pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) verdict: VerdictOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalOptions {
+    /// Scenarios of `pollscope list` [default: all]
+    pub(crate) names: Vec<String>,
+    /// How often to run each
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) repeat: u32,
+    /// Busy processes to run beside
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=256))]
+    pub(crate) load: u32,
+    /// How to write the table
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}

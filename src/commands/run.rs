@@ -1,0 +1,65 @@
+//! `pollscope run`: a scenario as a child process, recorded and diagnosed.
+
+use super::folder::Folder;
+use super::observe::{Plan, observe};
+use super::options::RunOptions;
+use super::{Failure, HEALTHY, scenario, verdict};
+use std::env;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// How much longer than asked a scenario may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
+    let scenario = scenario::find(&options.name)?;
+    let name = if options.cured {
+        format!("{}-cured", scenario.name)
+    } else {
+        scenario.name.to_owned()
+    };
+    let out = options
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new("pollscope-out").join(&name));
+    let folder = Folder::claim(&out)?;
+    let own =
+        env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
+    let mut command = Command::new(own);
+    command
+        .args(["__scenario", scenario.name])
+        .env("POLLSCOPE_TRACE", "1");
+    command.env("SERVICE_SECONDS", options.seconds.to_string());
+    if options.cured {
+        command.arg("--cured");
+    }
+    let expected = Duration::from_secs(options.seconds);
+    let plan = Plan {
+        name: &name,
+        expected: Some(expected),
+        limit: Some(expected + PATIENCE),
+        should_end: true,
+        notes: Vec::new(),
+    };
+    let diagnosis = observe(command, &folder, plan)?;
+    Ok(verdict::show(&diagnosis, &folder.shown(), options.verdict))
+}
+
+/// The child: this process is the scenario from here on.
+pub(crate) fn become_scenario(name: &str, cured: bool) -> Result<u8, Failure> {
+    let scenario = scenario::find(name)?;
+    if cured {
+        (scenario.cure)()
+    } else {
+        (scenario.fault)()
+    }
+    Ok(HEALTHY)
+}
+
+/// A busy neighbor: burns a core until it is killed.
+pub(crate) fn spin() -> Result<u8, Failure> {
+    loop {
+        std::hint::spin_loop();
+    }
+}

@@ -1,0 +1,65 @@
+//! The two streams: results on stdout, progress and complaints on stderr. Colors are stripped where the stream is no
+//! terminal or `NO_COLOR` is set.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::Write;
+use std::time::Duration;
+
+/// Writes a result to stdout. A reader that went away (`| head`) is no failure.
+pub(crate) fn result(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+/// Writes one line to stderr.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
+/// A bar on stderr; silent where stderr is no terminal.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// A bar over `length` milliseconds or steps; a spinner if the length is unknown.
+    pub(crate) fn new(what: &str, length: Option<u64>) -> Progress {
+        let bar = match length {
+            Some(length) => ProgressBar::new(length),
+            None => ProgressBar::new_spinner(),
+        };
+        let template = if length.is_some() {
+            "{msg} {bar:30} {elapsed}"
+        } else {
+            "{msg} {spinner} {elapsed}"
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Progress(bar)
+    }
+
+    /// Moves the bar.
+    pub(crate) fn at(&self, position: u64) {
+        self.0.set_position(position);
+    }
+
+    /// Says what is going on now.
+    #[cfg(feature = "lab")]
+    pub(crate) fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
+    /// Writes one line above the bar.
+    pub(crate) fn note(&self, line: &str) {
+        self.0.suspend(|| note(line));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

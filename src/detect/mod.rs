@@ -1,0 +1,170 @@
+//! From the model to findings: one illness, one file.
+//!
+//! Everything here is a pure function of the model and may be called again and again while a program runs.
+
+mod blocking_call;
+mod cpu_bound_poll;
+mod diagnosis;
+mod environment;
+mod lock_cycle;
+mod open_polls;
+mod place;
+#[cfg(test)]
+mod tests;
+
+pub use diagnosis::*;
+
+use crate::model::Model;
+use crate::symbols::Symbols;
+
+/// Every threshold of every detector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thresholds {
+    /// CPU or blocked time from which an open poll is a fault. Below it lies ordinary work.
+    pub stall_ns: u64,
+    /// Harm from which a finding is a warning: what a person or a deadline begins to notice.
+    pub warning_ns: u64,
+    /// Harm from which a finding is critical.
+    pub critical_ns: u64,
+    /// A poll still open after this long is critical whoever it hurt.
+    pub stuck_ns: u64,
+    /// A long poll that hurt nobody is still told from here on.
+    pub info_ns: u64,
+    /// How long all waits of a cycle must have lasted without progress.
+    pub deadlock_ns: u64,
+    /// Progress this soon after a wait began still belongs to the step that began it.
+    pub slack_ns: u64,
+    /// Most victims named in one finding.
+    pub victims: usize,
+}
+
+impl Default for Thresholds {
+    fn default() -> Thresholds {
+        Thresholds {
+            stall_ns: 20_000_000,
+            warning_ns: 20_000_000,
+            critical_ns: 100_000_000,
+            stuck_ns: 1_000_000_000,
+            info_ns: 50_000_000,
+            deadlock_ns: 1_000_000_000,
+            slack_ns: 50_000_000,
+            victims: 10,
+        }
+    }
+}
+
+/// What one detector says.
+struct Outcome {
+    check: Check,
+    findings: Vec<Finding>,
+}
+
+impl Outcome {
+    fn new(kind: &str, answer: Answer, why: impl Into<String>) -> Outcome {
+        Outcome { check: Check { kind: kind.to_owned(), answer, why: why.into() }, findings: Vec::new() }
+    }
+}
+
+/// Concludes what is wrong, from what is known so far.
+pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Diagnosis {
+    for module in &model.modules {
+        symbols.add_module(module);
+    }
+    let polls = open_polls::judge(model, symbols, thresholds);
+    let environment = environment::detect(model, &polls);
+    let machine = environment.answer == Answer::Found;
+    let outcomes = [
+        blocking_call::detect(model, &polls, thresholds),
+        cpu_bound_poll::detect(model, &polls, thresholds),
+        lock_cycle::detect(model, symbols, thresholds),
+    ];
+    let mut checks = vec![environment];
+    let mut findings = Vec::new();
+    for outcome in outcomes {
+        checks.push(outcome.check);
+        findings.extend(outcome.findings);
+    }
+    findings.sort_by(|a, b| {
+        (b.severity, b.confidence)
+            .cmp(&(a.severity, a.confidence))
+            .then(b.occurrences.worst_ms.total_cmp(&a.occurrences.worst_ms))
+    });
+    let verdict = if findings.iter().any(|finding| finding.severity >= Severity::Warning) {
+        Verdict::Findings
+    } else if machine {
+        Verdict::Environment
+    } else if model.polls_seen() > 0 {
+        Verdict::Healthy
+    } else {
+        Verdict::Unknown
+    };
+    let mut notes = symbols.notes();
+    if model.dropped > 0 {
+        notes.push(format!("{} events were lost because a ring was full: counts are too low", model.dropped));
+    }
+    if model.not_kept > 0 {
+        notes.push(format!("{} long polls, late starts and late timers were counted but not kept", model.not_kept));
+    }
+    Diagnosis {
+        schema: SCHEMA.to_owned(),
+        verdict,
+        program: program(model),
+        checks,
+        findings,
+        not_observable: model.not_observable.iter().cloned().collect(),
+        observer: observer(model),
+        notes,
+    }
+}
+
+fn program(model: &Model) -> Program {
+    let process = model.process.clone().unwrap_or_default();
+    let runtimes = model.runtimes.values();
+    Program {
+        name: process.program,
+        pid: process.pid,
+        build_id: process.build_id,
+        started_at: if process.wall_ns == 0 { String::new() } else { rfc3339(process.wall_ns) },
+        seconds: model.observed_ns() as f64 / 1e9,
+        tokio: process.tokio,
+        runtimes: runtimes.map(|one| RuntimeRef { flavor: one.flavor.clone(), workers: one.workers }).collect(),
+    }
+}
+
+fn observer(model: &Model) -> Observer {
+    let process = model.process.clone().unwrap_or_default();
+    Observer {
+        sources: process.sources,
+        level: process.level,
+        collectors: Vec::new(),
+        dropped_events: model.dropped,
+        events: model.events,
+        polls: model.polls_seen(),
+        bytes: 0,
+        agent_cpu_ms: ms(model.agent_cpu_ns),
+    }
+}
+
+fn ms(nanos: u64) -> f64 {
+    // Microseconds are as fine as anybody reads.
+    (nanos as f64 / 1e3).round() / 1e3
+}
+
+fn read_more(kind: &str) -> String {
+    format!("pollscope explain {kind}")
+}
+
+/// Civil date from days since 1970, after Howard Hinnant's `civil_from_days`.
+fn rfc3339(wall_ns: u64) -> String {
+    let seconds = wall_ns / 1_000_000_000;
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let millis = wall_ns / 1_000_000 % 1000;
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}

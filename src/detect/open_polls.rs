@@ -1,0 +1,227 @@
+//! Polls that were open for too long: what each was doing, and which of them are one fault.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::place::{self, Blame};
+use super::{Confidence, Culprit, Evidence, Finding, Location, Occurrences, Severity, Stretch, Thresholds, Victim, ms};
+use crate::model::{Model, Stall};
+use crate::symbols::Symbols;
+
+/// What kept a poll open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    Blocked,
+    Cpu,
+    /// The kernel ran others: the machine's fault.
+    Machine,
+    /// It had handed its worker off, or was below the threshold.
+    Innocent,
+}
+
+/// One open poll, judged.
+pub(super) struct Judged<'a> {
+    pub(super) stall: &'a Stall,
+    pub(super) end: u64,
+    pub(super) cause: Cause,
+    /// Scaled from what was observed to the whole poll.
+    pub(super) cpu_ns: u64,
+    pub(super) blocked_ns: u64,
+    pub(super) delay_ns: u64,
+    pub(super) blame: Blame,
+}
+
+/// Judges every stall. The environment is subtracted, never taken as an excuse: a poll is guilty if its own CPU or
+/// blocked time alone reaches the threshold.
+pub(super) fn judge<'a>(model: &'a Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Judged<'a>> {
+    model.stalls.values().map(|stall| judge_one(model, stall, symbols, thresholds)).collect()
+}
+
+fn judge_one<'a>(model: &Model, stall: &'a Stall, symbols: &mut Symbols, thresholds: &Thresholds) -> Judged<'a> {
+    let end = model.end_of(stall);
+    let whole = end - stall.since;
+    let window = stall.measured.saturating_sub(stall.observed);
+    // With a window of nothing the times are zero too; a sleeping thread's first sample then decides.
+    let (cpu, delay) = (stall.cpu_ns.min(window), stall.run_delay_ns.min(window.saturating_sub(stall.cpu_ns)));
+    let scale = |part: u64| (part as f64 / window.max(1) as f64 * whole as f64) as u64;
+    let (cpu_ns, delay_ns, blocked_ns) = if window == 0 {
+        let running = stall.samples.iter().any(|sample| sample.state == u64::from(b'R'));
+        if running { (whole, 0, 0) } else { (0, 0, whole) }
+    } else {
+        (scale(cpu), scale(delay), scale(window - cpu - delay))
+    };
+    let blames: Vec<Blame> =
+        stall.samples.iter().filter(|one| !one.stack.is_empty()).map(|one| place::blame(&symbols.stack(&one.stack))).collect();
+    let blame = majority(&blames);
+    // A `spawn_blocking` body may block as long as it likes.
+    let pool = model.tasks.get(&stall.task).is_some_and(|task| task.kind == "blocking");
+    let cause = if pool || blames.iter().any(|blame| blame.handed_off) {
+        Cause::Innocent
+    } else if cpu_ns >= thresholds.stall_ns || blocked_ns >= thresholds.stall_ns {
+        if cpu_ns >= blocked_ns { Cause::Cpu } else { Cause::Blocked }
+    } else if delay_ns >= thresholds.stall_ns {
+        Cause::Machine
+    } else {
+        Cause::Innocent
+    };
+    Judged { stall, end, cause, cpu_ns, blocked_ns, delay_ns, blame }
+}
+
+/// The stack whose culprit was seen most often: a busy poll is sampled in many places.
+fn majority(blames: &[Blame]) -> Blame {
+    let votes = |at: &Option<Location>| blames.iter().filter(|other| other.at == *at).count();
+    let best = blames.iter().max_by_key(|blame| (blame.at.is_some(), votes(&blame.at)));
+    best.cloned().unwrap_or_default()
+}
+
+/// How a kind of fault is put into words.
+pub(super) struct Words {
+    pub(super) kind: &'static str,
+    pub(super) cause: Cause,
+    /// Place, call, worst duration in ms.
+    pub(super) title: fn(&str, Option<&str>, f64) -> String,
+    pub(super) repair: fn(&str, Option<&str>) -> String,
+}
+
+/// The findings of one cause: one for each culprit line.
+pub(super) fn findings(model: &Model, polls: &[Judged<'_>], words: &Words, thresholds: &Thresholds) -> Vec<Finding> {
+    let mut groups: BTreeMap<(String, u64), Vec<&Judged<'_>>> = BTreeMap::new();
+    for poll in polls.iter().filter(|poll| poll.cause == words.cause) {
+        // Without a line, polls of one spawn place are still one fault.
+        let key = match &poll.blame.at {
+            Some(at) => (format!("{}:{}", at.file, at.line), 0),
+            None => match model.tasks.get(&poll.stall.task).and_then(|task| place::location(&task.spawned)) {
+                Some(at) => (format!("?{}:{}", at.file, at.line), 0),
+                None => ("?".to_owned(), poll.stall.task),
+            },
+        };
+        groups.entry(key).or_default().push(poll);
+    }
+    groups.values().filter_map(|group| finding(model, polls, group, words, thresholds)).collect()
+}
+
+fn finding(
+    model: &Model,
+    all: &[Judged<'_>],
+    group: &[&Judged<'_>],
+    words: &Words,
+    thresholds: &Thresholds,
+) -> Option<Finding> {
+    let length = |poll: &Judged<'_>| poll.end - poll.stall.since;
+    let worst = group.iter().copied().max_by_key(|poll| length(poll))?;
+    let (victims, harm) = victims(model, group, thresholds);
+    let open = group.iter().any(|poll| poll.stall.end.is_none() && length(poll) > thresholds.stuck_ns);
+    let severity = if open || harm >= thresholds.critical_ns {
+        Severity::Critical
+    } else if harm >= thresholds.warning_ns {
+        Severity::Warning
+    } else if length(worst) >= thresholds.info_ns {
+        Severity::Info
+    } else {
+        return None;
+    };
+    let blame = &worst.blame;
+    let at = blame.at.as_ref();
+    let spot = match at {
+        Some(at) => place::line(Some(at)),
+        None => place::task_label(model, worst.stall.task),
+    };
+    let track = format!("thread {}", worst.stall.tid);
+    let stretch = || Some(Stretch { from_ns: worst.stall.since, to_ns: worst.end, track: track.clone() });
+    let figure = |what: &str, value: u64| Evidence { what: what.to_owned(), value: ms(value), unit: "ms".into(), at: stretch() };
+    let mut evidence = vec![
+        figure("longest poll", length(worst)),
+        figure("of it on the CPU", worst.cpu_ns),
+        figure("of it blocked in the kernel", worst.blocked_ns),
+        figure("of it ready, but the kernel ran others", worst.delay_ns),
+    ];
+    if harm > 0 {
+        evidence.push(figure("worst delay of others meanwhile", harm));
+    }
+    Some(Finding {
+        kind: words.kind.to_owned(),
+        severity,
+        confidence: if at.is_some() { Confidence::Proven } else { Confidence::Likely },
+        title: (words.title)(&spot, blame.call.as_deref(), ms(length(worst))),
+        culprit: Culprit {
+            task: Some(place::task(model, worst.stall.task)),
+            at: at.cloned(),
+            call: blame.call.clone(),
+            stack: blame.stack.clone(),
+            spans: Vec::new(),
+        },
+        occurrences: Occurrences {
+            count: group.len() as u64,
+            total_ms: ms(group.iter().map(|poll| length(poll)).sum()),
+            worst_ms: ms(length(worst)),
+            first_ns: group.iter().map(|poll| poll.stall.since).min().unwrap_or(0),
+            last_ns: group.iter().map(|poll| poll.end).max().unwrap_or(0),
+        },
+        amplifiers: amplifiers(model, all, group),
+        evidence,
+        victims,
+        graph: None,
+        repair: (words.repair)(&spot, blame.call.as_deref()),
+        read_more: super::read_more(words.kind),
+    })
+}
+
+/// Who was late while a poll of the group was open, worst first, and the worst harm.
+fn victims(model: &Model, group: &[&Judged<'_>], thresholds: &Thresholds) -> (Vec<Victim>, u64) {
+    let overlap = |from: u64, to: u64| {
+        group.iter().map(|poll| poll.end.min(to).saturating_sub(poll.stall.since.max(from))).max().unwrap_or(0)
+    };
+    let mut tasks: BTreeMap<u64, u64> = BTreeMap::new();
+    for delay in &model.delays {
+        // Only the part that fell into the poll is its doing.
+        let harm = overlap(delay.at.saturating_sub(delay.delay_ns), delay.at);
+        if harm > 0 {
+            let worst = tasks.entry(delay.task).or_default();
+            *worst = (*worst).max(harm);
+        }
+    }
+    let late = |beat: &&crate::model::LateBeatFacts| overlap(beat.due, beat.at.max(beat.due + beat.late_ns));
+    let mut runtimes: BTreeMap<u64, u64> = BTreeMap::new();
+    for beat in &model.late_beats {
+        let worst = runtimes.entry(beat.runtime).or_default();
+        *worst = (*worst).max(late(&beat));
+    }
+    let mut victims: Vec<(u64, Victim)> = Vec::new();
+    for (&id, &harm) in runtimes.iter().filter(|(_, harm)| **harm > 0) {
+        let harm_text = format!("timers of runtime {id} late");
+        victims.push((harm, Victim { task: None, harm: harm_text, value: ms(harm), unit: "ms".into() }));
+    }
+    for (&id, &harm) in &tasks {
+        let task = Some(place::task(model, id));
+        victims.push((harm, Victim { task, harm: "started late".into(), value: ms(harm), unit: "ms".into() }));
+    }
+    victims.sort_by_key(|(harm, _)| std::cmp::Reverse(*harm));
+    let worst = victims.first().map_or(0, |(harm, _)| *harm);
+    (victims.into_iter().take(thresholds.victims).map(|(_, victim)| victim).collect(), worst)
+}
+
+fn amplifiers(model: &Model, all: &[Judged<'_>], group: &[&Judged<'_>]) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for poll in group {
+        let Some((id, runtime)) = model.runtime_of(poll.stall.tid, poll.stall.task) else { continue };
+        if runtime.flavor == "current_thread" || runtime.workers == 1 {
+            found.insert("single-thread-starved");
+            continue;
+        }
+        // Timers stood still although another worker was free to serve them: this thread had taken the driver along.
+        let (from, to) = (poll.stall.since, poll.end);
+        let half = (to - from) / 2;
+        let late = model.late_beats.iter().any(|beat| {
+            beat.runtime == id && beat.at.min(to).saturating_sub(beat.due.max(from)) >= half.max(1)
+        });
+        let stuck: BTreeSet<u64> = all
+            .iter()
+            .filter(|other| other.end.min(to).saturating_sub(other.stall.since.max(from)) >= half)
+            .filter(|other| model.runtime_of(other.stall.tid, other.stall.task).is_some_and(|(theirs, _)| theirs == id))
+            .map(|other| other.stall.tid)
+            .collect();
+        if runtime.flavor == "multi_thread" && late && (stuck.len() as u64) < runtime.workers {
+            found.insert("driver-held");
+        }
+    }
+    found.into_iter().map(str::to_owned).collect()
+}

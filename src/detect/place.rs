@@ -1,0 +1,103 @@
+//! Which line of a stack is to blame, and how tasks are shown.
+
+use pollscope_recording::{Place, TaskId};
+
+use super::{Frame, Location, TaskRef};
+use crate::model::Model;
+use crate::symbols;
+
+/// What a stack says about who is to blame.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Blame {
+    /// The innermost line of the program itself.
+    pub(super) at: Option<Location>,
+    /// The library function called there.
+    pub(super) call: Option<String>,
+    /// The whole stack.
+    pub(super) stack: Vec<Frame>,
+    /// The poll gave its worker away first: innocent.
+    pub(super) handed_off: bool,
+}
+
+/// Reads a stack, innermost frame first.
+pub(super) fn blame(frames: &[symbols::Frame]) -> Blame {
+    let user = frames.iter().position(|frame| !frame.library && frame.line.is_some());
+    let below = frames.get(..user.unwrap_or(0)).unwrap_or_default();
+    let call = below.iter().rev().find(|frame| !noise(&frame.function)).map(|frame| plain(&frame.function));
+    Blame {
+        at: user.and_then(|index| frames.get(index)).map(|frame| Location {
+            file: frame.file.clone().unwrap_or_default(),
+            line: frame.line.unwrap_or(0),
+            krate: frame.krate.clone(),
+            function: Some(plain(&frame.function)),
+        }),
+        call,
+        stack: frames.iter().map(shown).collect(),
+        handed_off: frames.iter().any(|frame| frame.function.contains("block_in_place")),
+    }
+}
+
+/// Wrappers that say nothing about what was called.
+fn noise(function: &str) -> bool {
+    function.starts_with("0x")
+        || ["{{closure}}", "{closure", "FnOnce", "FnMut", "Future>::poll", "Future::poll", "Pin<"]
+            .iter()
+            .any(|mark| function.contains(mark))
+}
+
+/// A function as its author calls it: an async body is a closure of its function only to the compiler.
+pub(super) fn plain(function: &str) -> String {
+    let mut name = function;
+    while let Some((outer, last)) = name.rsplit_once("::") {
+        if last != "{{closure}}" && !last.starts_with("{closure") && !last.starts_with("{async") {
+            break;
+        }
+        name = outer;
+    }
+    name.to_owned()
+}
+
+fn shown(frame: &symbols::Frame) -> Frame {
+    Frame {
+        function: frame.function.clone(),
+        file: frame.file.clone(),
+        line: frame.line,
+        krate: frame.krate.clone(),
+        inlined: frame.inlined,
+    }
+}
+
+/// A place of the recording; `None` if unknown.
+pub(super) fn location(place: &Place) -> Option<Location> {
+    let known = place.line > 0 && !place.file.is_empty();
+    known.then(|| Location { file: place.file.to_string(), line: place.line, ..Location::default() })
+}
+
+/// A task as it is shown.
+pub(super) fn task(model: &Model, id: TaskId) -> TaskRef {
+    let facts = model.tasks.get(&id);
+    TaskRef {
+        id,
+        name: facts.map(|facts| facts.name.clone()).filter(|name| !name.is_empty()),
+        future: None,
+        spawned_at: facts.and_then(|facts| location(&facts.spawned)),
+    }
+}
+
+/// A task in running text.
+pub(super) fn task_label(model: &Model, id: TaskId) -> String {
+    match model.tasks.get(&id) {
+        Some(facts) if !facts.name.is_empty() => format!("task `{}`", facts.name),
+        Some(facts) if facts.kind == "root" => "the root future".to_owned(),
+        Some(facts) => match location(&facts.spawned) {
+            Some(at) => format!("task {id} (spawned at {}:{})", at.file, at.line),
+            None => format!("task {id}"),
+        },
+        None => format!("task {id}"),
+    }
+}
+
+/// `file:line`, or words saying that it is not known.
+pub(super) fn line(at: Option<&Location>) -> String {
+    at.map_or_else(|| "an unknown line".to_owned(), |at| format!("{}:{}", at.file, at.line))
+}

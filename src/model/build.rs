@@ -1,0 +1,213 @@
+//! How each event changes the model.
+
+use pollscope_recording::{Event, Nanos, TaskId};
+
+use super::{
+    DelayFacts, KEPT, KEPT_DEAD_TASKS, KEPT_SAMPLES, LateBeatFacts, Model, ProcessFacts, ResourceFacts, RuntimeFacts,
+    Sample, Stall, ThreadFacts, WaitFacts,
+};
+
+impl Model {
+    /// Takes in one event.
+    pub fn feed(&mut self, event: &Event) {
+        let at = event.at();
+        if self.events == 0 || at < self.first_at {
+            self.first_at = at;
+        }
+        self.events += 1;
+        self.last_at = self.last_at.max(at);
+        match event {
+            Event::Process(process) => {
+                // Every segment begins with one; only the first tells when the program began.
+                self.process.get_or_insert_with(|| ProcessFacts {
+                    program: process.program.to_string(),
+                    pid: process.pid,
+                    build_id: process.build_id.to_string(),
+                    wall_ns: process.wall_ns,
+                    tokio: process.tokio.to_string(),
+                    sources: split(&process.sources),
+                    level: process.level.to_string(),
+                });
+                if let Some(facts) = &mut self.process {
+                    facts.sources = split(&process.sources);
+                }
+            }
+            Event::Module(module) => {
+                if !self.modules.iter().any(|known| known.start == module.start && known.path == module.path) {
+                    self.modules.push(module.clone());
+                }
+            }
+            Event::Runtime(runtime) => {
+                let facts = RuntimeFacts {
+                    flavor: runtime.flavor.to_string(),
+                    workers: runtime.workers,
+                    timers: runtime.timers,
+                };
+                self.runtimes.insert(runtime.runtime, facts);
+            }
+            Event::Thread(thread) => {
+                let facts = ThreadFacts {
+                    runtime: thread.runtime,
+                    name: thread.name.to_string(),
+                    role: thread.role.to_string(),
+                };
+                self.threads.insert(thread.tid, facts);
+            }
+            Event::Task(task) => {
+                let facts = self.tasks.entry(task.task).or_default();
+                facts.runtime = task.runtime;
+                facts.kind = task.kind.to_string();
+                facts.name = task.name.to_string();
+                facts.spawned = task.spawned.clone();
+            }
+            Event::TaskEnd(end) => self.end_task(end.task, at),
+            Event::Polls(polls) => {
+                self.polls += polls.polls;
+                self.busy_ns += polls.busy_ns;
+                if polls.polls > 0 {
+                    self.progress(polls.task, at);
+                }
+            }
+            Event::Poll(poll) => self.progress(poll.task, at.saturating_add(poll.duration_ns)),
+            Event::Delay(delay) => {
+                let facts = DelayFacts { at, task: delay.task, tid: delay.tid, delay_ns: delay.delay_ns };
+                keep(&mut self.delays, facts, &mut self.not_kept);
+            }
+            Event::Stall(stall) => {
+                let Some(facts) = self.stall(stall.task, stall.tid, stall.since) else { return };
+                facts.observed = stall.observed;
+                facts.measured = at;
+                facts.cpu_ns = stall.cpu_ns;
+                facts.run_delay_ns = stall.run_delay_ns;
+                if facts.samples.len() < KEPT_SAMPLES {
+                    let (state, syscall, stack) = (stall.state, stall.syscall, stall.stack.clone());
+                    facts.samples.push(Sample { at, state, syscall, stack });
+                }
+            }
+            Event::StallEnd(end) => {
+                let Some(facts) = self.stall(end.task, end.tid, end.since) else { return };
+                facts.observed = end.observed;
+                facts.measured = at;
+                facts.cpu_ns = end.cpu_ns;
+                facts.run_delay_ns = end.run_delay_ns;
+                facts.end = Some(at);
+            }
+            Event::Beats(beats) => self.beats += beats.count,
+            Event::LateBeat(beat) => {
+                let facts = LateBeatFacts { at, runtime: beat.runtime, due: beat.due, late_ns: beat.late_ns };
+                // One beat may be told more than once while it is pending: the last word holds.
+                match self.late_beats.last_mut() {
+                    Some(last) if last.runtime == facts.runtime && last.due == facts.due => *last = facts,
+                    _ => keep(&mut self.late_beats, facts, &mut self.not_kept),
+                }
+            }
+            _ => self.feed_waits(event),
+        }
+    }
+
+    fn feed_waits(&mut self, event: &Event) {
+        let at = event.at();
+        match event {
+            Event::Resource(resource) => {
+                let facts = ResourceFacts {
+                    kind: resource.kind.to_string(),
+                    parent: resource.parent,
+                    made: resource.made.clone(),
+                };
+                self.resources.insert(resource.resource, facts);
+            }
+            Event::ResourceEnd(end) => {
+                self.resources.remove(&end.resource);
+                self.holders.remove(&end.resource);
+            }
+            Event::Acquired(taken) => {
+                // Said again at the start of each segment: the same fact, not one more permit.
+                let held = self.holders.entry(taken.resource).or_default().entry(taken.task).or_default();
+                *held = (*held).max(taken.permits.max(1));
+            }
+            Event::Released(given) => {
+                let Some(holders) = self.holders.get_mut(&given.resource) else { return };
+                // A guard may be dropped by another task than took it; with one holder there is no doubt whose it was.
+                let owner = if holders.contains_key(&given.task) || holders.len() != 1 {
+                    given.task
+                } else {
+                    holders.keys().next().copied().unwrap_or(given.task)
+                };
+                if let Some(held) = holders.get_mut(&owner) {
+                    *held = held.saturating_sub(given.permits.max(1));
+                    if *held == 0 {
+                        holders.remove(&owner);
+                    }
+                }
+            }
+            Event::Wait(wait) => {
+                let facts = self.waits.entry(wait.wait).or_insert_with(|| WaitFacts { since: at, ..Default::default() });
+                facts.resource = wait.resource;
+                facts.task = wait.task;
+                facts.operation = wait.operation.to_string();
+                facts.since = facts.since.min(at);
+            }
+            Event::WaitStack(wait) => {
+                if let Some(facts) = self.waits.get_mut(&wait.wait) {
+                    facts.stack = wait.stack.clone();
+                }
+            }
+            Event::WaitEnd(end) => {
+                if let Some(wait) = self.waits.remove(&end.wait) {
+                    self.progress(wait.task, at);
+                }
+            }
+            Event::Cost(cost) => {
+                self.agent_cpu_ns = cost.agent_cpu_ns;
+                self.dropped = cost.dropped;
+                self.polls_by_cost = cost.polls;
+            }
+            Event::NotObservable(not) => {
+                self.not_observable.insert(not.what.to_string());
+            }
+            Event::End(end) => self.ended = Some(end.why.to_string()),
+            Event::ThreadEnd(_) => {}
+            _ => {}
+        }
+    }
+
+    fn progress(&mut self, task: TaskId, at: Nanos) {
+        let facts = self.tasks.entry(task).or_default();
+        facts.progress = facts.progress.max(at);
+    }
+
+    fn end_task(&mut self, task: TaskId, at: Nanos) {
+        self.waits.retain(|_, wait| wait.task != task);
+        let Some(facts) = self.tasks.get_mut(&task) else { return };
+        if facts.ended.replace(at).is_none() {
+            self.dead_tasks += 1;
+        }
+        if self.dead_tasks > KEPT_DEAD_TASKS {
+            // The dead are dropped half at a time, so that a service spawning for days pays for it rarely.
+            let mut spare = KEPT_DEAD_TASKS / 2;
+            self.tasks.retain(|_, facts| {
+                let drop = facts.ended.is_some() && spare > 0;
+                spare -= usize::from(drop);
+                !drop
+            });
+            self.dead_tasks -= KEPT_DEAD_TASKS / 2 - spare;
+        }
+    }
+
+    fn stall(&mut self, task: TaskId, tid: u64, since: Nanos) -> Option<&mut Stall> {
+        let key = (task, tid, since);
+        if !self.stalls.contains_key(&key) && self.stalls.len() >= KEPT {
+            self.not_kept += 1;
+            return None;
+        }
+        Some(self.stalls.entry(key).or_insert_with(|| Stall { task, tid, since, ..Stall::default() }))
+    }
+}
+
+fn keep<T>(list: &mut Vec<T>, one: T, not_kept: &mut u64) {
+    if list.len() < KEPT { list.push(one) } else { *not_kept += 1 }
+}
+
+fn split(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect()
+}

@@ -1,0 +1,100 @@
+//! From events to what they mean: tasks, polls open too long, late starts, locks and who waits for whom.
+//!
+//! The model sees each event once and keeps bounded state, so it serves a recording of any size and a running
+//! program alike.
+
+mod build;
+mod facts;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use facts::*;
+use pollscope_recording::{Module, Nanos, ResourceId, TaskId, WaitId};
+
+/// Most stalls, delays and late beats kept one by one; what comes later is only counted.
+pub const KEPT: usize = 10_000;
+/// Most ended tasks remembered, so that victims still have a name.
+const KEPT_DEAD_TASKS: usize = 100_000;
+/// Most stacks kept for one stall: the watchdog's intervals double, so this is hours.
+const KEPT_SAMPLES: usize = 24;
+
+/// What is known about the program after the events fed so far.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// The program; `None` until its first event.
+    pub process: Option<ProcessFacts>,
+    /// Everything mapped, for symbols.
+    pub modules: Vec<Module>,
+    /// Runtimes by number.
+    pub runtimes: BTreeMap<u64, RuntimeFacts>,
+    /// Threads by kernel id.
+    pub threads: BTreeMap<u64, ThreadFacts>,
+    /// Tasks by id.
+    pub tasks: BTreeMap<TaskId, TaskFacts>,
+    /// Polls open for too long, by task, thread and start.
+    pub stalls: BTreeMap<StallKey, Stall>,
+    /// Polls that started late, in the order they came.
+    pub delays: Vec<DelayFacts>,
+    /// Heartbeats that fired late.
+    pub late_beats: Vec<LateBeatFacts>,
+    /// Heartbeats seen, late or not.
+    pub beats: u64,
+    /// Locks, semaphores, channels and timers by number.
+    pub resources: BTreeMap<ResourceId, ResourceFacts>,
+    /// Permits held: resource, then task.
+    pub holders: BTreeMap<ResourceId, BTreeMap<TaskId, u64>>,
+    /// Waits under way.
+    pub waits: BTreeMap<WaitId, WaitFacts>,
+    /// Polls seen.
+    pub polls: u64,
+    /// Time spent in them.
+    pub busy_ns: Nanos,
+    /// Events read.
+    pub events: u64,
+    /// Time of the first event.
+    pub first_at: Nanos,
+    /// Time of the latest event: the end of what is known.
+    pub last_at: Nanos,
+    /// Stalls, delays and late beats beyond [`KEPT`], counted only.
+    pub not_kept: u64,
+    /// CPU time of the agent's own threads.
+    pub agent_cpu_ns: Nanos,
+    /// Events lost in full rings.
+    pub dropped: u64,
+    /// What cannot be seen in this program.
+    pub not_observable: BTreeSet<String>,
+    /// Why the recording was closed; `None` while it is open, or if the program was killed.
+    pub ended: Option<String>,
+    polls_by_cost: u64,
+    dead_tasks: usize,
+}
+
+impl Model {
+    /// Whether `source` (`hooks`, `tracing`, `watchdog`) took part.
+    pub fn has_source(&self, source: &str) -> bool {
+        self.process.as_ref().is_some_and(|process| process.sources.iter().any(|one| one == source))
+    }
+
+    /// How long the program was observed.
+    pub fn observed_ns(&self) -> Nanos {
+        self.last_at.saturating_sub(self.first_at)
+    }
+
+    /// Polls the program made, as far as they were seen or at least counted.
+    pub fn polls_seen(&self) -> u64 {
+        self.polls.max(self.polls_by_cost)
+    }
+
+    /// The runtime a thread works for, or failing that the runtime the task was spawned on.
+    pub fn runtime_of(&self, tid: u64, task: TaskId) -> Option<(u64, &RuntimeFacts)> {
+        let by_thread = self.threads.get(&tid).map(|thread| thread.runtime);
+        let by_task = self.tasks.get(&task).map(|task| task.runtime);
+        [by_thread, by_task].into_iter().flatten().find_map(|id| Some((id, self.runtimes.get(&id)?)))
+    }
+
+    /// A stall's end, or the last moment it was known to be open.
+    pub fn end_of(&self, stall: &Stall) -> Nanos {
+        // A poll still open at the end of what is known lasted at least until then: the process was alive to say so.
+        stall.end.unwrap_or(self.last_at).max(stall.since)
+    }
+}

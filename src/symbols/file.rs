@@ -1,0 +1,113 @@
+//! One executable or library on disk.
+
+use std::collections::BTreeSet;
+
+use addr2line::{Loader, gimli};
+use object::{Object, ObjectSection};
+
+use super::{Frame, owner};
+
+/// An opened file.
+pub(super) struct Binary {
+    loader: Loader,
+    /// Directories its own code was compiled in, longest first.
+    roots: Vec<String>,
+}
+
+impl Binary {
+    /// Opens `path` if it still is the file that was mapped; the text says what is wrong with it.
+    pub(super) fn open(path: &str, build_id: &str) -> (Option<Binary>, Option<String>) {
+        // The vDSO and its kind are no files.
+        if !path.starts_with('/') {
+            return (None, None);
+        }
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => return (None, Some(format!("{path} cannot be read, so its frames have no names: {error}"))),
+        };
+        let Ok(object) = object::File::parse(&*bytes) else {
+            return (None, Some(format!("{path} is not an executable that can be read")));
+        };
+        let found: String =
+            object.build_id().ok().flatten().unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect();
+        if !build_id.is_empty() && found != build_id {
+            let note = format!("{path} was rebuilt since the recording (build id {found}, recorded {build_id}): its frames have no names");
+            return (None, Some(note));
+        }
+        let Ok(loader) = Loader::new(path) else {
+            return (None, Some(format!("{path} has debug information that cannot be read")));
+        };
+        let roots = roots(&object).unwrap_or_default();
+        let lines = object.section_by_name(".debug_line").is_some_and(|section| section.size() > 0);
+        let system = ["/lib", "/usr/"].iter().any(|dir| path.starts_with(dir)) && path.contains(".so");
+        let note = (!lines && !system).then(|| {
+            format!("{path} has no line tables: build with debug = \"line-tables-only\" in the profile to see files and lines")
+        });
+        (Some(Binary { loader, roots }), note)
+    }
+
+    /// The frames at one address of the file's own numbering.
+    pub(super) fn frames(&self, address: u64) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        if let Ok(mut found) = self.loader.find_frames(address) {
+            while let Ok(Some(frame)) = found.next() {
+                let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
+                let name = match name {
+                    Some(name) => demangled(&name),
+                    None => self.symbol(address),
+                };
+                let (file, line) = frame.location.map_or((None, None), |at| (at.file, at.line));
+                frames.push(self.frame(name, file, line));
+            }
+        }
+        if frames.is_empty() && self.loader.find_symbol(address).is_some() {
+            frames.push(self.frame(self.symbol(address), None, None));
+        }
+        let outermost = frames.len().saturating_sub(1);
+        for frame in frames.iter_mut().take(outermost) {
+            frame.inlined = true;
+        }
+        frames
+    }
+
+    fn symbol(&self, address: u64) -> String {
+        self.loader.find_symbol(address).map_or_else(|| format!("{address:#x}"), demangled)
+    }
+
+    fn frame(&self, function: String, path: Option<&str>, line: Option<u32>) -> Frame {
+        let (krate, library) = owner(path, &function);
+        let file = path.map(|path| {
+            let under = self.roots.iter().find_map(|root| path.strip_prefix(root.as_str())?.strip_prefix('/'));
+            under.filter(|_| !library).unwrap_or(path).to_owned()
+        });
+        Frame { function, file, line: line.filter(|&line| line > 0), krate, inlined: false, library }
+    }
+}
+
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+/// The compilation directories: a file name relative to its own is how its author knows it.
+fn roots(object: &object::File<'_>) -> Option<Vec<String>> {
+    let endian = if object.is_little_endian() { gimli::RunTimeEndian::Little } else { gimli::RunTimeEndian::Big };
+    let load = |id: gimli::SectionId| -> Result<std::borrow::Cow<'_, [u8]>, object::Error> {
+        object.section_by_name(id.name()).map_or(Ok(Default::default()), |section| section.uncompressed_data())
+    };
+    let sections = gimli::DwarfSections::load(load).ok()?;
+    let dwarf = sections.borrow(|section| gimli::EndianSlice::new(section, endian));
+    let mut roots = BTreeSet::new();
+    let mut units = dwarf.units();
+    while let Ok(Some(header)) = units.next() {
+        let Ok(unit) = dwarf.unit(header) else { continue };
+        if let Some(dir) = unit.comp_dir {
+            let dir = dir.to_string_lossy();
+            if dir.starts_with('/') && dir.len() > 1 {
+                roots.insert(dir.trim_end_matches('/').to_owned());
+            }
+        }
+    }
+    let mut roots: Vec<String> = roots.into_iter().collect();
+    roots.sort_by_key(|root| std::cmp::Reverse(root.len()));
+    Some(roots)
+}

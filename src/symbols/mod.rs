@@ -1,0 +1,144 @@
+//! From addresses to functions and lines. The only reader of binaries.
+
+mod file;
+
+use std::collections::{BTreeSet, HashMap};
+
+use pollscope_recording::Module;
+
+use file::Binary;
+
+/// One frame of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Frame {
+    /// The function, demangled and without hash; the address in hex if unknown.
+    pub function: String,
+    /// Relative to the compilation directory when under it, else absolute.
+    pub file: Option<String>,
+    /// From 1.
+    pub line: Option<u32>,
+    /// Whose code it is.
+    pub krate: Option<String>,
+    /// Inlined into the next frame.
+    pub inlined: bool,
+    /// Code of the standard library, of the system or of a dependency, not of the program's own workspace.
+    pub library: bool,
+}
+
+/// Turns addresses of one process into frames; files are opened when first needed.
+#[derive(Default)]
+pub struct Symbols {
+    modules: Vec<Module>,
+    binaries: HashMap<String, Option<Binary>>,
+    cache: HashMap<u64, Vec<Frame>>,
+    notes: BTreeSet<String>,
+}
+
+impl Symbols {
+    /// Knows no module yet.
+    pub fn new() -> Symbols {
+        Symbols::default()
+    }
+
+    /// Makes one mapped file known.
+    pub fn add_module(&mut self, module: &Module) {
+        if !self.modules.iter().any(|known| known.start == module.start && known.path == module.path) {
+            self.modules.push(module.clone());
+            self.cache.clear();
+        }
+    }
+
+    /// Answers `address` with these frames from now on: for recordings that bring their symbols along.
+    pub fn set(&mut self, address: u64, frames: Vec<Frame>) {
+        self.cache.insert(address, frames);
+    }
+
+    /// The frames at one address, inlined ones first.
+    pub fn frames(&mut self, address: u64) -> Vec<Frame> {
+        if let Some(frames) = self.cache.get(&address) {
+            return frames.clone();
+        }
+        let frames = self.look_up(address);
+        self.cache.insert(address, frames.clone());
+        frames
+    }
+
+    /// The frames of a whole stack. All but the innermost address are return addresses, which may already belong to
+    /// the next line: the call itself stands one byte before.
+    pub fn stack(&mut self, stack: &[u64]) -> Vec<Frame> {
+        let calls = stack.iter().enumerate().map(|(depth, &at)| if depth == 0 { at } else { at.saturating_sub(1) });
+        calls.flat_map(|address| self.frames(address)).collect()
+    }
+
+    /// What hindered the look-ups.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.iter().cloned().collect()
+    }
+
+    fn look_up(&mut self, address: u64) -> Vec<Frame> {
+        let unknown = || vec![Frame { function: format!("{address:#x}"), library: true, ..Frame::default() }];
+        let Some(module) = self.modules.iter().find(|module| (module.start..module.end).contains(&address)) else {
+            return unknown();
+        };
+        let binary = self.binaries.entry(module.path.to_string()).or_insert_with(|| {
+            let (binary, note) = Binary::open(&module.path, &module.build_id);
+            self.notes.extend(note);
+            binary
+        });
+        let frames = binary.as_ref().map(|binary| binary.frames(address.wrapping_sub(module.bias)));
+        frames.filter(|frames| !frames.is_empty()).unwrap_or_else(unknown)
+    }
+}
+
+/// Whose code a place is, and whether that is a library.
+fn owner(path: Option<&str>, function: &str) -> (Option<String>, bool) {
+    if let Some(path) = path {
+        for (mark, depth) in [("/registry/src/", 1), ("/git/checkouts/", 0)] {
+            if let Some((_, rest)) = path.split_once(mark) {
+                let name = rest.split('/').nth(depth).and_then(|dir| dir.rsplit_once('-')).map(|(name, _)| name.to_owned());
+                return (name, true);
+            }
+        }
+        for mark in ["/rustc/", "/rustlib/src/rust/", "/rust/deps/"] {
+            if let Some((_, rest)) = path.split_once(mark) {
+                let name = rest.split_once("library/").and_then(|(_, rest)| rest.split('/').next());
+                return (Some(name.unwrap_or("std").to_owned()), true);
+            }
+        }
+    }
+    let name = first_segment(function);
+    let library = match name.as_deref() {
+        // Without a file, a path in the name is all there is: plain names are C.
+        None => path.is_none_or(|path| !path.ends_with(".rs")),
+        Some("std" | "core" | "alloc" | "tokio") => true,
+        Some(_) => path.is_none(),
+    };
+    (name, library)
+}
+
+fn first_segment(function: &str) -> Option<String> {
+    let start = function.find(|letter: char| letter.is_alphanumeric() || letter == '_')?;
+    let (first, _) = function.get(start..)?.split_once("::")?;
+    first.chars().all(|letter| letter.is_alphanumeric() || letter == '_').then(|| first.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_code() {
+        let tokio = "/root/.cargo/registry/src/index.crates.io-1/tokio-1.54.1/src/task.rs";
+        assert_eq!(owner(Some(tokio), "x"), (Some("tokio".into()), true));
+        assert_eq!(owner(Some("/rustc/abc/library/core/src/a.rs"), "x"), (Some("core".into()), true));
+        assert_eq!(owner(Some("/home/me/svc/src/main.rs"), "svc::handler"), (Some("svc".into()), false));
+        assert_eq!(owner(None, "read"), (None, true));
+        assert_eq!(first_segment("<alloc::vec::Vec<T> as core::Clone>::clone").as_deref(), Some("alloc"));
+    }
+
+    #[test]
+    fn an_address_outside_every_module_stays_a_number() {
+        let frames = Symbols::new().frames(0x10);
+        assert_eq!(frames.first().map(|frame| frame.function.as_str()), Some("0x10"));
+    }
+}

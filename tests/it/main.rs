@@ -1,0 +1,9 @@
+//! The whole tool, run as a user runs it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli;
+#[cfg(feature = "lab")]
+mod scenarios;
+mod tidy;
+mod tool;

@@ -1,0 +1,165 @@
+//! Each scenario is named with its line, each cured twin met with silence, and a killed program still tells.
+
+use crate::tool::{Said, command, pollscope};
+use pollscope_scenarios::Scenario;
+use serde_json::Value;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use tempfile::tempdir;
+
+/// Scenarios measure time: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn each_fault_is_named_with_its_line() {
+    let _alone = ALONE.lock();
+    for scenario in pollscope_scenarios::all() {
+        let place = tempdir().unwrap();
+        let said = pollscope(place.path(), &["run", scenario.name, "--format", "json"]);
+        assert_eq!(said.status, Some(1), "{said:?}");
+        names_the_culprit(scenario, &json(&said));
+        let folder = format!("pollscope-out/{}", scenario.name);
+        assert!(place.path().join(&folder).join("diagnosis.json").is_file());
+        assert!(place.path().join(&folder).join("program.log").is_file());
+
+        let again = pollscope(place.path(), &["diagnose", &folder, "--format", "json"]);
+        assert_eq!(again.status, Some(1), "{again:?}");
+        assert_eq!(
+            json(&again)["findings"],
+            json(&said)["findings"],
+            "the same from the disk"
+        );
+        let text = pollscope(place.path(), &["diagnose", &folder]).stdout;
+        assert!(
+            text.contains(scenario.fault_path) && !text.contains('\u{1b}'),
+            "{text}"
+        );
+        assert!(text.lines().count() <= 50, "more than a screen:\n{text}");
+    }
+}
+
+#[test]
+fn each_cured_twin_is_healthy() {
+    let _alone = ALONE.lock();
+    for scenario in pollscope_scenarios::all() {
+        let place = tempdir().unwrap();
+        let said = pollscope(
+            place.path(),
+            &["run", scenario.name, "--cured", "--format", "json"],
+        );
+        assert_eq!(said.status, Some(0), "{said:?}");
+        assert_eq!(json(&said)["verdict"], "healthy", "{said:?}");
+    }
+}
+
+#[test]
+fn a_killed_program_still_names_its_culprit() {
+    let _alone = ALONE.lock();
+    let scenario = pollscope_scenarios::all()
+        .iter()
+        .find(|scenario| scenario.name == "blocking-call")
+        .unwrap();
+    let place = tempdir().unwrap();
+    let own = env!("CARGO_BIN_EXE_pollscope");
+    let mut recorder = command(place.path())
+        .args([
+            "record",
+            "--out",
+            "out",
+            "--format",
+            "json",
+            "--",
+            own,
+            "__scenario",
+            scenario.name,
+        ])
+        .env("SERVICE_SECONDS", "60")
+        .env("POLLSCOPE_TRACE", "1")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let program = recorded_pid(&mut recorder, &place.path().join("out/recording"));
+    std::thread::sleep(Duration::from_millis(2500));
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &program])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let output = recorder.wait_with_output().unwrap();
+    assert_eq!(output.status.into_raw(), 1 << 8, "exit status 1");
+    let diagnosis: Value = serde_json::from_slice(&output.stdout).unwrap();
+    names_the_culprit(scenario, &diagnosis);
+    let notes = diagnosis["notes"].to_string();
+    assert!(notes.contains("killed by SIGKILL"), "{notes}");
+}
+
+/// The process id of the recorded program, from the name of the folder it records into.
+fn recorded_pid(recorder: &mut Child, recordings: &Path) -> String {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(20) {
+        assert!(recorder.try_wait().unwrap().is_none(), "the recorder ended");
+        let entry: Option<PathBuf> = fs::read_dir(recordings)
+            .ok()
+            .and_then(|mut entries| entries.next())
+            .map(|entry| entry.unwrap().path());
+        if let Some(path) = entry {
+            // <program>-<pid>-<start>
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            return name.rsplit('-').nth(1).unwrap().to_owned();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("nothing is recorded below {}", recordings.display());
+}
+
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.stdout).unwrap()
+}
+
+/// Exactly one harmful finding, of the right kind, at a line the manifest's truth names.
+#[track_caller]
+fn names_the_culprit(scenario: &Scenario, diagnosis: &Value) {
+    let manifest: toml::Table = scenario.manifest.parse().unwrap();
+    let truth = &manifest["truth"];
+    let several = truth
+        .get("culprits")
+        .and_then(toml::Value::as_array)
+        .into_iter()
+        .flatten();
+    let lines: Vec<usize> = truth
+        .get("culprit")
+        .into_iter()
+        .chain(several)
+        .map(|culprit| {
+            let pattern = culprit["pattern"].as_str().unwrap();
+            scenario
+                .fault_source
+                .lines()
+                .position(|line| line.contains(pattern))
+                .unwrap()
+                + 1
+        })
+        .collect();
+    let findings = diagnosis["findings"].as_array().unwrap();
+    let harmful: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding["severity"] != "info")
+        .collect();
+    assert_eq!(diagnosis["verdict"], "findings", "{diagnosis:#}");
+    assert_eq!(harmful.len(), 1, "{diagnosis:#}");
+    assert_eq!(
+        harmful[0]["kind"],
+        truth["kind"].as_str().unwrap(),
+        "{diagnosis:#}"
+    );
+    let at = &harmful[0]["culprit"]["at"];
+    assert_eq!(at["file"], scenario.fault_path, "{diagnosis:#}");
+    assert!(
+        lines.iter().any(|line| at["line"] == *line),
+        "{at} is none of {lines:?}"
+    );
+}

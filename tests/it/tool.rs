@@ -1,0 +1,35 @@
+//! The built binary, and what it said.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What one invocation came to.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The command `pollscope`, to be run in the folder `place`.
+pub(crate) fn command(place: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollscope"));
+    command
+        .current_dir(place)
+        .stdin(Stdio::null())
+        .env_remove("POLLSCOPE")
+        .env_remove("POLLSCOPE_TRACE");
+    command
+}
+
+/// Runs `pollscope ARGUMENTS` in the folder `place`.
+pub(crate) fn pollscope(place: &Path, arguments: &[&str]) -> Said {
+    let output = command(place).args(arguments).output().unwrap();
+    let said = Said {
+        status: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    };
+    assert!(!said.stderr.contains("panicked at"), "{said:?}");
+    said
+}
