@@ -57,17 +57,11 @@ impl Figures {
     /// The answer came, and it was the answer to the question.
     pub(crate) fn answered(&self, asked: Instant) {
         let took = asked.elapsed();
-        self.answered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(took);
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).push(took);
     }
 
     /// Prints the one line of figures; `books` says whether the service's own sums came out even.
-    #[expect(
-        clippy::print_stdout,
-        reason = "the line of figures is what a service is for"
-    )]
+    #[expect(clippy::print_stdout, reason = "the line of figures is what a service is for")]
     pub(crate) fn report(&self, books: bool) {
         println!("{}", self.line(books));
     }
@@ -79,11 +73,7 @@ impl Figures {
     }
 
     fn line(&self, books: bool) -> String {
-        let mut took = self
-            .answered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let mut took = self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone();
         took.sort_unstable();
         let conserved = books && took.len() as u64 == self.asked.load(Ordering::Relaxed);
         format!(
@@ -97,7 +87,5 @@ impl Figures {
 
 fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted
-        .get(at)
-        .map_or(0.0, |took| took.as_secs_f64() * 1000.0)
+    sorted.get(at).map_or(0.0, |took| took.as_secs_f64() * 1000.0)
 }

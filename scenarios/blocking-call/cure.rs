@@ -49,9 +49,7 @@ impl Shop {
 
 async fn ask_supplier(supplier: SocketAddr, article: u64) -> io::Result<u64> {
     let mut connection = TcpStream::connect(supplier).await?;
-    connection
-        .write_all(format!("{article}\n").as_bytes())
-        .await?;
+    connection.write_all(format!("{article}\n").as_bytes()).await?;
     let mut answer = String::new();
     let mut reader = BufReader::new(connection);
     tokio::time::timeout(Duration::from_secs(2), reader.read_line(&mut answer)).await??;
@@ -64,9 +62,7 @@ async fn serve(stream: TcpStream, shop: Arc<Shop>) -> io::Result<()> {
     while let Some(line) = lines.next_line().await? {
         let article = line.parse().map_err(io::Error::other)?;
         let price = shop.price(article).await?;
-        writer
-            .write_all(format!("{article} {price}\n").as_bytes())
-            .await?;
+        writer.write_all(format!("{article} {price}\n").as_bytes()).await?;
     }
     Ok(())
 }
@@ -83,11 +79,7 @@ async fn shopper(service: SocketAddr, id: u64, figures: Arc<Figures>) -> Result<
     let mut lines = BufReader::new(reader).lines();
     // Shoppers do not all come through the door in step.
     for turn in (id..).take_while(|_| figures.open()) {
-        let article = if turn % 10 == 9 {
-            (id + 1) * 1_000_000 + turn
-        } else {
-            turn % 1000
-        };
+        let article = if turn % 10 == 9 { (id + 1) * 1_000_000 + turn } else { turn % 1000 };
         // The wait begins when it is the shopper's turn, however late the shopper is.
         let due = Instant::now() + Duration::from_millis(4);
         tokio::time::sleep_until(due).await;
@@ -155,10 +147,7 @@ fn answer_as_supplier(mut connection: StdStream) -> io::Result<()> {
 
 async fn run() -> Result<(), Failure> {
     let upstream = StdListener::bind("127.0.0.1:0")?;
-    let shop = Arc::new(Shop {
-        supplier: upstream.local_addr()?,
-        prices: Mutex::new(read_price_list()?),
-    });
+    let shop = Arc::new(Shop { supplier: upstream.local_addr()?, prices: Mutex::new(read_price_list()?) });
     std::thread::spawn(move || supplier(&upstream));
 
     let (closing, open) = watch::channel(false);
@@ -171,9 +160,7 @@ async fn run() -> Result<(), Failure> {
     tokio::spawn(accept(listener, shop));
 
     let figures = Figures::start();
-    let shoppers: Vec<_> = (0..CLIENTS)
-        .map(|id| tokio::spawn(shopper(service, id, figures.clone())))
-        .collect();
+    let shoppers: Vec<_> = (0..CLIENTS).map(|id| tokio::spawn(shopper(service, id, figures.clone()))).collect();
     for shopper in shoppers {
         shopper.await??;
     }

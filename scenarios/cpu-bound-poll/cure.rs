@@ -63,12 +63,7 @@ impl Logins {
 }
 
 /// One hash at a time, and on a thread that serves nobody else: it is all arithmetic.
-async fn matches(
-    hashing: &Semaphore,
-    user: &str,
-    password: &str,
-    expected: &Hash,
-) -> Result<bool, Failure> {
+async fn matches(hashing: &Semaphore, user: &str, password: &str, expected: &Hash) -> Result<bool, Failure> {
     let _turn = hashing.acquire().await?;
     let (user, password) = (user.to_owned(), password.to_owned());
     let hash = tokio::task::spawn_blocking(move || hash(&user, &password)).await??;
@@ -80,9 +75,7 @@ fn hash(user: &str, password: &str) -> Result<Hash, Failure> {
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let salt = format!("{user}@example.org");
     let mut hash = Hash::default();
-    argon
-        .hash_password_into(password.as_bytes(), salt.as_bytes(), &mut hash)
-        .map_err(|error| error.to_string())?;
+    argon.hash_password_into(password.as_bytes(), salt.as_bytes(), &mut hash).map_err(|error| error.to_string())?;
     Ok(hash)
 }
 

@@ -70,9 +70,7 @@ fn hash(user: &str, password: &str) -> Result<Hash, Failure> {
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let salt = format!("{user}@example.org");
     let mut hash = Hash::default();
-    argon
-        .hash_password_into(password.as_bytes(), salt.as_bytes(), &mut hash)
-        .map_err(|error| error.to_string())?;
+    argon.hash_password_into(password.as_bytes(), salt.as_bytes(), &mut hash).map_err(|error| error.to_string())?;
     Ok(hash)
 }
 

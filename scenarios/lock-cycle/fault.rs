@@ -40,12 +40,7 @@ impl Bank {
         let ledger = Mutex::new(Vec::new());
         let rates = Mutex::new(vec![1.0; 16]);
         let limits = Mutex::new(vec![500.0; 16]);
-        Self {
-            accounts,
-            ledger,
-            rates,
-            limits,
-        }
+        Self { accounts, ledger, rates, limits }
     }
 
     async fn pay(&self, entry: Entry) {
@@ -60,11 +55,7 @@ impl Bank {
     /// Every customer pays a cent to the house.
     async fn settle(&self, journal: &mut Journal) -> Result<(), Failure> {
         let mut accounts = self.accounts.lock().await;
-        let fee = |from| Entry {
-            from,
-            to: 0,
-            amount: 1,
-        };
+        let fee = |from| Entry { from, to: 0, amount: 1 };
         for customer in 1..ACCOUNTS {
             transfer(&mut accounts, fee(customer));
         }
@@ -182,9 +173,7 @@ async fn serve(stream: TcpStream, bank: Arc<Bank>) -> Result<(), Failure> {
         let (from, to) = (number()?.parse()?, number()?.parse()?);
         let amount = number()?.parse()?;
         bank.pay(Entry { from, to, amount }).await;
-        stream
-            .write_all(format!("paid {amount}\n").as_bytes())
-            .await?;
+        stream.write_all(format!("paid {amount}\n").as_bytes()).await?;
         line.clear();
     }
     Ok(())
@@ -239,9 +228,7 @@ async fn run() -> Result<(), Failure> {
     tokio::spawn(settler(bank.clone(), settling));
     tokio::spawn(auditor(bank.clone(), auditing));
     tokio::spawn(refresher(bank.clone(), refreshing));
-    let customers: Vec<_> = (0..CLIENTS)
-        .map(|id| tokio::spawn(customer(service, id, figures.clone())))
-        .collect();
+    let customers: Vec<_> = (0..CLIENTS).map(|id| tokio::spawn(customer(service, id, figures.clone()))).collect();
     for customer in customers {
         customer.await??;
     }

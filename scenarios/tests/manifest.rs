@@ -4,10 +4,7 @@ use pollscope_scenarios::{Scenario, all};
 use toml::{Table, Value};
 
 fn text<'a>(table: &'a Table, key: &str) -> &'a str {
-    table
-        .get(key)
-        .and_then(Value::as_str)
-        .unwrap_or_else(|| panic!("no text `{key}`"))
+    table.get(key).and_then(Value::as_str).unwrap_or_else(|| panic!("no text `{key}`"))
 }
 
 fn culprits(truth: &Table) -> Vec<&Table> {
@@ -54,9 +51,7 @@ fn manifests_are_true() {
 
 #[test]
 fn sources_give_nothing_away() {
-    let telling = [
-        "deadlock", "fault", "bug", "wrong", "mistake", "cure", "fixme",
-    ];
+    let telling = ["deadlock", "fault", "bug", "wrong", "mistake", "cure", "fixme"];
     for scenario in all() {
         for source in [scenario.fault_source, scenario.cure_source] {
             // Blocking is looked for as a word: `spawn_blocking` is the name of tokio's function.

@@ -22,7 +22,12 @@ pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Threshold
             )
         },
     };
-    outcome(model, KIND, open_polls::findings(model, polls, &words, thresholds), "no poll was blocked in the kernel for long")
+    outcome(
+        model,
+        KIND,
+        open_polls::findings(model, polls, &words, thresholds),
+        "no poll was blocked in the kernel for long",
+    )
 }
 
 /// The answer that goes with a list of findings about open polls.
@@ -32,7 +37,11 @@ pub(super) fn outcome(model: &Model, kind: &str, findings: Vec<super::Finding>, 
     } else if model.polls_seen() == 0 {
         Outcome::new(kind, Answer::CannotTell, "no poll was seen")
     } else if !model.has_source("watchdog") {
-        Outcome::new(kind, Answer::CannotTell, "the watchdog did not run, so nothing is known about polls while they are open")
+        Outcome::new(
+            kind,
+            Answer::CannotTell,
+            "the watchdog did not run, so nothing is known about polls while they are open",
+        )
     } else {
         Outcome::new(kind, Answer::Clear, format!("{clear} in {} polls", model.polls_seen()))
     };

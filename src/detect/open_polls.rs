@@ -49,8 +49,12 @@ fn judge_one<'a>(model: &Model, stall: &'a Stall, symbols: &mut Symbols, thresho
     } else {
         (scale(cpu), scale(delay), scale(window - cpu - delay))
     };
-    let blames: Vec<Blame> =
-        stall.samples.iter().filter(|one| !one.stack.is_empty()).map(|one| place::blame(&symbols.stack(&one.stack))).collect();
+    let blames: Vec<Blame> = stall
+        .samples
+        .iter()
+        .filter(|one| !one.stack.is_empty())
+        .map(|one| place::blame(&symbols.stack(&one.stack)))
+        .collect();
     let blame = majority(&blames);
     // A `spawn_blocking` body may block as long as it likes.
     let pool = model.tasks.get(&stall.task).is_some_and(|task| task.kind == "blocking");
@@ -127,7 +131,8 @@ fn finding(
     };
     let track = format!("thread {}", worst.stall.tid);
     let stretch = || Some(Stretch { from_ns: worst.stall.since, to_ns: worst.end, track: track.clone() });
-    let figure = |what: &str, value: u64| Evidence { what: what.to_owned(), value: ms(value), unit: "ms".into(), at: stretch() };
+    let figure =
+        |what: &str, value: u64| Evidence { what: what.to_owned(), value: ms(value), unit: "ms".into(), at: stretch() };
     let mut evidence = vec![
         figure("longest poll", length(worst)),
         figure("of it on the CPU", worst.cpu_ns),
@@ -210,9 +215,10 @@ fn amplifiers(model: &Model, all: &[Judged<'_>], group: &[&Judged<'_>]) -> Vec<S
         // Timers stood still although another worker was free to serve them: this thread had taken the driver along.
         let (from, to) = (poll.stall.since, poll.end);
         let half = (to - from) / 2;
-        let late = model.late_beats.iter().any(|beat| {
-            beat.runtime == id && beat.at.min(to).saturating_sub(beat.due.max(from)) >= half.max(1)
-        });
+        let late = model
+            .late_beats
+            .iter()
+            .any(|beat| beat.runtime == id && beat.at.min(to).saturating_sub(beat.due.max(from)) >= half.max(1));
         let stuck: BTreeSet<u64> = all
             .iter()
             .filter(|other| other.end.min(to).saturating_sub(other.stall.since.max(from)) >= half)

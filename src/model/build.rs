@@ -65,7 +65,9 @@ impl Model {
                 self.polls += polls.polls;
                 self.busy_ns += polls.busy_ns;
                 if polls.polls > 0 {
-                    self.progress(polls.task, at);
+                    // The polls lie somewhere in the window: its start is all that is certain. Its end would show a
+                    // task that began to wait in the middle of it as moving on.
+                    self.progress(polls.task, polls.from);
                 }
             }
             Event::Poll(poll) => self.progress(poll.task, at.saturating_add(poll.duration_ns)),
@@ -141,7 +143,8 @@ impl Model {
                 }
             }
             Event::Wait(wait) => {
-                let facts = self.waits.entry(wait.wait).or_insert_with(|| WaitFacts { since: at, ..Default::default() });
+                let facts =
+                    self.waits.entry(wait.wait).or_insert_with(|| WaitFacts { since: at, ..Default::default() });
                 facts.resource = wait.resource;
                 facts.task = wait.task;
                 facts.operation = wait.operation.to_string();

@@ -31,7 +31,9 @@ impl Binary {
         let found: String =
             object.build_id().ok().flatten().unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect();
         if !build_id.is_empty() && found != build_id {
-            let note = format!("{path} was rebuilt since the recording (build id {found}, recorded {build_id}): its frames have no names");
+            let note = format!(
+                "{path} was rebuilt since the recording (build id {found}, recorded {build_id}): its frames have no names"
+            );
             return (None, Some(note));
         }
         let Ok(loader) = Loader::new(path) else {

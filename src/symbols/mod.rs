@@ -95,7 +95,8 @@ fn owner(path: Option<&str>, function: &str) -> (Option<String>, bool) {
     if let Some(path) = path {
         for (mark, depth) in [("/registry/src/", 1), ("/git/checkouts/", 0)] {
             if let Some((_, rest)) = path.split_once(mark) {
-                let name = rest.split('/').nth(depth).and_then(|dir| dir.rsplit_once('-')).map(|(name, _)| name.to_owned());
+                let name =
+                    rest.split('/').nth(depth).and_then(|dir| dir.rsplit_once('-')).map(|(name, _)| name.to_owned());
                 return (name, true);
             }
         }
@@ -140,5 +141,28 @@ mod tests {
     fn an_address_outside_every_module_stays_a_number() {
         let frames = Symbols::new().frames(0x10);
         assert_eq!(frames.first().map(|frame| frame.function.as_str()), Some("0x10"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_very_program() {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+        let exe = std::env::current_exe().expect("exe").display().to_string();
+        let line = maps.lines().find(|line| line.ends_with(&exe)).expect("the executable is mapped");
+        let start = line.split('-').next().and_then(|hex| u64::from_str_radix(hex, 16).ok()).expect("an address");
+        let (path, build_id) = (exe.as_str().into(), "".into());
+        let mut symbols = Symbols::new();
+        symbols.add_module(&Module { at: 0, start, end: start + (1 << 32), bias: start, path, build_id });
+        let own: fn() = this_very_program;
+        let frames = symbols.frames(own as usize as u64 + 1);
+        let last = frames.last().expect("a frame");
+        assert!(last.function.ends_with("symbols::tests::this_very_program"), "{last:?}");
+        assert_eq!((last.file.as_deref(), last.library), (Some("src/symbols/mod.rs"), false));
+
+        let mut rebuilt = Symbols::new();
+        let (path, build_id) = (exe.as_str().into(), "00".into());
+        rebuilt.add_module(&Module { at: 0, start, end: start + (1 << 32), bias: start, path, build_id });
+        rebuilt.frames(start);
+        assert!(rebuilt.notes().iter().any(|note| note.contains("rebuilt")));
     }
 }

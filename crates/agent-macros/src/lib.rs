@@ -23,10 +23,7 @@ struct Error {
 
 impl Error {
     fn new(span: Span, message: impl Into<String>) -> Self {
-        Self {
-            span,
-            message: message.into(),
-        }
+        Self { span, message: message.into() }
     }
 
     fn into_tokens(self) -> TokenStream {
@@ -43,12 +40,8 @@ struct Args {
 }
 
 fn parse_args(args: TokenStream) -> Result<Args, Error> {
-    let mut parsed = Args {
-        current_thread: false,
-        worker_threads: None,
-        start_paused: false,
-        tokio: "::tokio".to_owned(),
-    };
+    let mut parsed =
+        Args { current_thread: false, worker_threads: None, start_paused: false, tokio: "::tokio".to_owned() };
     let mut workers_at = Span::call_site();
     let mut paused_at = Span::call_site();
     let mut tokens = args.into_iter();
@@ -58,17 +51,11 @@ fn parse_args(args: TokenStream) -> Result<Args, Error> {
         match tokens.next() {
             Some(TokenTree::Punct(equals)) if equals.as_char() == '=' => {}
             _ => {
-                return Err(Error::new(
-                    span,
-                    format!("the argument `{name}` must be written `{name} = value`"),
-                ));
+                return Err(Error::new(span, format!("the argument `{name}` must be written `{name} = value`")));
             }
         }
         let Some(value) = tokens.next() else {
-            return Err(Error::new(
-                span,
-                format!("the argument `{name}` has no value"),
-            ));
+            return Err(Error::new(span, format!("the argument `{name}` has no value")));
         };
         let at = value.span();
         let text = value.to_string();
@@ -77,10 +64,7 @@ fn parse_args(args: TokenStream) -> Result<Args, Error> {
                 "\"multi_thread\"" => parsed.current_thread = false,
                 "\"current_thread\"" => parsed.current_thread = true,
                 _ => {
-                    return Err(Error::new(
-                        at,
-                        "`flavor` must be \"multi_thread\" or \"current_thread\"",
-                    ));
+                    return Err(Error::new(at, "`flavor` must be \"multi_thread\" or \"current_thread\""));
                 }
             },
             "worker_threads" => {
@@ -88,10 +72,7 @@ fn parse_args(args: TokenStream) -> Result<Args, Error> {
                 match digits.parse() {
                     Ok(count) if count > 0 => parsed.worker_threads = Some(count),
                     _ => {
-                        return Err(Error::new(
-                            at,
-                            "`worker_threads` must be a whole number above 0",
-                        ));
+                        return Err(Error::new(at, "`worker_threads` must be a whole number above 0"));
                     }
                 }
                 workers_at = span;
@@ -107,19 +88,14 @@ fn parse_args(args: TokenStream) -> Result<Args, Error> {
             "crate" => {
                 let path = text.trim_matches('"');
                 if path.len() + 2 != text.len() || path.parse::<TokenStream>().is_err() {
-                    return Err(Error::new(
-                        at,
-                        "`crate` must be the path of tokio in quotes, such as \"::tokio\"",
-                    ));
+                    return Err(Error::new(at, "`crate` must be the path of tokio in quotes, such as \"::tokio\""));
                 }
                 parsed.tokio = path.to_owned();
             }
             _ => {
                 return Err(Error::new(
                     span,
-                    format!(
-                        "unknown argument `{name}`: expected flavor, worker_threads, start_paused or crate"
-                    ),
+                    format!("unknown argument `{name}`: expected flavor, worker_threads, start_paused or crate"),
                 ));
             }
         }
@@ -127,24 +103,15 @@ fn parse_args(args: TokenStream) -> Result<Args, Error> {
             None => break,
             Some(TokenTree::Punct(comma)) if comma.as_char() == ',' => {}
             Some(other) => {
-                return Err(Error::new(
-                    other.span(),
-                    "arguments must be separated by commas",
-                ));
+                return Err(Error::new(other.span(), "arguments must be separated by commas"));
             }
         }
     }
     if parsed.current_thread && parsed.worker_threads.is_some() {
-        return Err(Error::new(
-            workers_at,
-            "`worker_threads` needs flavor = \"multi_thread\"",
-        ));
+        return Err(Error::new(workers_at, "`worker_threads` needs flavor = \"multi_thread\""));
     }
     if parsed.start_paused && !parsed.current_thread {
-        return Err(Error::new(
-            paused_at,
-            "`start_paused` needs flavor = \"current_thread\"",
-        ));
+        return Err(Error::new(paused_at, "`start_paused` needs flavor = \"current_thread\""));
     }
     Ok(parsed)
 }
@@ -159,18 +126,12 @@ fn expand(args: &Args, item: TokenStream) -> Result<TokenStream, Error> {
             Some(TokenTree::Ident(word)) if word.to_string() == "fn" => break word,
             Some(other) => head.push(other),
             None => {
-                return Err(Error::new(
-                    Span::call_site(),
-                    "`#[pollscope_agent::main]` goes on an `async fn`",
-                ));
+                return Err(Error::new(Span::call_site(), "`#[pollscope_agent::main]` goes on an `async fn`"));
             }
         }
     };
     if !is_async {
-        return Err(Error::new(
-            found_fn.span(),
-            "the function under `#[pollscope_agent::main]` must be `async`",
-        ));
+        return Err(Error::new(found_fn.span(), "the function under `#[pollscope_agent::main]` must be `async`"));
     }
     let Some(name) = tokens.next() else {
         return Err(Error::new(found_fn.span(), "the function has no name"));
@@ -178,17 +139,11 @@ fn expand(args: &Args, item: TokenStream) -> Result<TokenStream, Error> {
     let params = match tokens.next() {
         Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis => group,
         _ => {
-            return Err(Error::new(
-                name.span(),
-                "the function under `#[pollscope_agent::main]` cannot be generic",
-            ));
+            return Err(Error::new(name.span(), "the function under `#[pollscope_agent::main]` cannot be generic"));
         }
     };
     if !params.stream().is_empty() {
-        return Err(Error::new(
-            params.span(),
-            "the function under `#[pollscope_agent::main]` takes no arguments",
-        ));
+        return Err(Error::new(params.span(), "the function under `#[pollscope_agent::main]` takes no arguments"));
     }
     let mut rest: Vec<TokenTree> = tokens.collect();
     let body = match rest.pop() {
@@ -196,18 +151,10 @@ fn expand(args: &Args, item: TokenStream) -> Result<TokenStream, Error> {
         _ => return Err(Error::new(name.span(), "the function has no body")),
     };
     // What is left is nothing, or `-> TYPE`.
-    let returned: TokenStream = if rest.is_empty() {
-        parse("()")
-    } else {
-        rest.iter().skip(2).cloned().collect()
-    };
+    let returned: TokenStream = if rest.is_empty() { parse("()") } else { rest.iter().skip(2).cloned().collect() };
 
     let mut out: TokenStream = head.into_iter().collect();
-    out.extend([
-        TokenTree::Ident(found_fn),
-        name,
-        TokenTree::Group(params.clone()),
-    ]);
+    out.extend([TokenTree::Ident(found_fn), name, TokenTree::Group(params.clone())]);
     out.extend(rest);
     out.extend([brace(run(args, &returned, &body), params.span())]);
     Ok(out)
@@ -217,22 +164,12 @@ fn expand(args: &Args, item: TokenStream) -> Result<TokenStream, Error> {
 fn run(args: &Args, returned: &TokenStream, body: &Group) -> TokenStream {
     // `!` is not yet a type that a variable can have.
     let never = returned.to_string() == "!";
-    let returned = if never {
-        &code("::core::convert::Infallible")
-    } else {
-        returned
-    };
+    let returned = if never { &code("::core::convert::Infallible") } else { returned };
     let tokio = &args.tokio;
-    let flavor = if args.current_thread {
-        "current_thread"
-    } else {
-        "multi_thread"
-    };
+    let flavor = if args.current_thread { "current_thread" } else { "multi_thread" };
     let workers = args.worker_threads.unwrap_or(0);
     let paused = args.start_paused;
-    let mut setup = format!(
-        "let mut builder = {tokio}::runtime::Builder::new_{flavor}(); builder.enable_all();"
-    );
+    let mut setup = format!("let mut builder = {tokio}::runtime::Builder::new_{flavor}(); builder.enable_all();");
     if workers > 0 {
         setup += &format!("builder.worker_threads({workers}usize);");
     }

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::raw::{Raw, StaticPlace, What};
 use crate::session::Session;
 use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
-use crate::stack::{mapped, Unwinder};
+use crate::stack::{Unwinder, mapped};
 use crate::table::Table;
 use locks::Locks;
 use pollscope_recording as words;
@@ -228,7 +228,8 @@ impl Drain {
 
     fn account(&mut self, slots: &[&'static Slot], now: Nanos) {
         for runtime in self.session.runtimes() {
-            let (count, worst) = (runtime.beats.swap(0, Ordering::Relaxed), runtime.worst_late.swap(0, Ordering::Relaxed));
+            let (count, worst) =
+                (runtime.beats.swap(0, Ordering::Relaxed), runtime.worst_late.swap(0, Ordering::Relaxed));
             if count > 0 {
                 self.write(words::Beats {
                     at: now,

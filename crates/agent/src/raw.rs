@@ -24,15 +24,58 @@ pub(crate) struct Raw {
 }
 
 pub(crate) enum What {
-    Spawn { task: TaskId, runtime: u64, kind: &'static str, name: Option<Box<str>>, spawned: StaticPlace, parent: TaskId },
-    End { task: TaskId },
-    Poll { task: TaskId, duration: Nanos },
-    Delay { task: TaskId, delay: Nanos },
-    LateBeat { runtime: u64, due: Nanos, late: Nanos },
-    Made { resource: ResourceId, parent: ResourceId, kind: &'static str, made: Option<StaticPlace> },
-    Dropped { resource: ResourceId },
-    Acquired { resource: ResourceId, task: TaskId, permits: u64 },
-    Released { resource: ResourceId, task: TaskId, permits: u64 },
-    Wait { wait: WaitId, resource: ResourceId, task: TaskId, operation: &'static str, stack: Option<Box<RawStack>> },
-    WaitEnd { wait: WaitId, ready: bool },
+    Spawn {
+        task: TaskId,
+        runtime: u64,
+        kind: &'static str,
+        name: Option<Box<str>>,
+        spawned: StaticPlace,
+        parent: TaskId,
+    },
+    End {
+        task: TaskId,
+    },
+    Poll {
+        task: TaskId,
+        duration: Nanos,
+    },
+    Delay {
+        task: TaskId,
+        delay: Nanos,
+    },
+    LateBeat {
+        runtime: u64,
+        due: Nanos,
+        late: Nanos,
+    },
+    Made {
+        resource: ResourceId,
+        parent: ResourceId,
+        kind: &'static str,
+        made: Option<StaticPlace>,
+    },
+    Dropped {
+        resource: ResourceId,
+    },
+    Acquired {
+        resource: ResourceId,
+        task: TaskId,
+        permits: u64,
+    },
+    Released {
+        resource: ResourceId,
+        task: TaskId,
+        permits: u64,
+    },
+    Wait {
+        wait: WaitId,
+        resource: ResourceId,
+        task: TaskId,
+        operation: &'static str,
+        stack: Option<Box<RawStack>>,
+    },
+    WaitEnd {
+        wait: WaitId,
+        ready: bool,
+    },
 }

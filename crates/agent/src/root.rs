@@ -50,14 +50,7 @@ impl<F: Future> Future for Root<F> {
             heartbeat::start(runtime);
             slot.note(
                 clock::now(),
-                What::Spawn {
-                    task,
-                    runtime: runtime.id,
-                    kind: "root",
-                    name: None,
-                    spawned: this.made,
-                    parent: 0,
-                },
+                What::Spawn { task, runtime: runtime.id, kind: "root", name: None, spawned: this.made, parent: 0 },
             );
         }
         slot.poll_start(task, None);

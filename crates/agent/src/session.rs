@@ -110,12 +110,8 @@ impl Session {
     }
 
     fn start_threads(&'static self, writer: Writer) {
-        let drain = std::thread::Builder::new()
-            .name("pollscope-drain".into())
-            .spawn(move || drain::run(self, writer));
-        let watchdog = std::thread::Builder::new()
-            .name("pollscope-watch".into())
-            .spawn(move || watchdog::run(self));
+        let drain = std::thread::Builder::new().name("pollscope-drain".into()).spawn(move || drain::run(self, writer));
+        let watchdog = std::thread::Builder::new().name("pollscope-watch".into()).spawn(move || watchdog::run(self));
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for (started, name) in [(drain, "drain"), (watchdog, "watchdog")] {
             match started {

@@ -10,8 +10,8 @@ use crate::stack::ThreadBounds;
 use crate::table::Table;
 use pollscope_recording::{Nanos, TaskId};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Polls nest: a `LocalSet` polls its tasks inside its own task's poll. Deeper than this only the depth is counted.
 const DEPTH: usize = 8;

@@ -161,7 +161,7 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         match field.name() {
             "kind" => self.kind = intern(&format!("{value:?}")),
-            "task.name" => self.name = Some(format!("{value:?}").into()).filter(|name: &Box<str>| !name.is_empty()),
+            "task.name" => self.name = Some(format!("{value:?}")).filter(|name| !name.is_empty()).map(Into::into),
             _ => {}
         }
     }
@@ -225,8 +225,7 @@ fn new_resource(fields: &Fields) -> Span {
     if tag == LOCK {
         keep(span, "");
         if let Some(slot) = slots::current() {
-            let what =
-                What::Made { resource: number, parent: 0, kind: fields.concrete_type, made: fields.place() };
+            let what = What::Made { resource: number, parent: 0, kind: fields.concrete_type, made: fields.place() };
             slot.note(clock::now(), what);
         }
     }
@@ -305,7 +304,8 @@ pub(crate) fn event(event: &Event<'_>) {
     match event.metadata().target() {
         "tokio::task::waker" => {
             let task = Span(fields.task);
-            if matches!(fields.operation, "waker.wake" | "waker.wake_by_ref") && matches!(task.tag(), TASK | LOCAL_TASK) {
+            if matches!(fields.operation, "waker.wake" | "waker.wake_by_ref") && matches!(task.tag(), TASK | LOCAL_TASK)
+            {
                 wakes::woken(task.number(), clock::now());
             }
         }
@@ -351,10 +351,7 @@ fn state(fields: &Fields) {
     };
     let Some(slot) = slots::current() else { return };
     let (task, permits) = (current_task(), 1);
-    let what = if taken {
-        What::Acquired { resource, task, permits }
-    } else {
-        What::Released { resource, task, permits }
-    };
+    let what =
+        if taken { What::Acquired { resource, task, permits } } else { What::Released { resource, task, permits } };
     slot.note(clock::now(), what);
 }

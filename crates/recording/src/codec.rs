@@ -18,8 +18,7 @@ const MAX_TEXT: usize = 64 * 1024;
 /// A type a field of an event may have.
 trait Field: Sized {
     fn define(name: &str, into: &mut Vec<FieldDef>);
-    fn put<W: Write>(&self, encoder: &mut Encoder<W>, into: &mut Vec<FieldValue>)
-    -> io::Result<()>;
+    fn put<W: Write>(&self, encoder: &mut Encoder<W>, into: &mut Vec<FieldValue>) -> io::Result<()>;
     /// `None` if the field is missing or of another type.
     fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<Self>;
     fn missing() -> Self;
@@ -91,11 +90,7 @@ impl<'d, 'f> Row<'_, 'd, 'f> {
     }
 }
 
-fn put_text<W: Write>(
-    text: &str,
-    encoder: &mut Encoder<W>,
-    into: &mut Vec<FieldValue>,
-) -> io::Result<()> {
+fn put_text<W: Write>(text: &str, encoder: &mut Encoder<W>, into: &mut Vec<FieldValue>) -> io::Result<()> {
     let text = &text[..text.floor_char_boundary(MAX_TEXT)];
     into.push(FieldValue::PooledString(encoder.intern_string(text)?));
     Ok(())
@@ -140,11 +135,7 @@ impl Field for Text {
     fn define(name: &str, into: &mut Vec<FieldDef>) {
         into.push(FieldDef::new(name, FieldType::PooledString));
     }
-    fn put<W: Write>(
-        &self,
-        encoder: &mut Encoder<W>,
-        into: &mut Vec<FieldValue>,
-    ) -> io::Result<()> {
+    fn put<W: Write>(&self, encoder: &mut Encoder<W>, into: &mut Vec<FieldValue>) -> io::Result<()> {
         put_text(self, encoder, into)
     }
     fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<Text> {
@@ -157,18 +148,11 @@ impl Field for Text {
 
 impl Field for Place {
     fn define(name: &str, into: &mut Vec<FieldDef>) {
-        into.push(FieldDef::new(
-            format!("{name}.file"),
-            FieldType::PooledString,
-        ));
+        into.push(FieldDef::new(format!("{name}.file"), FieldType::PooledString));
         into.push(FieldDef::new(format!("{name}.line"), FieldType::Varint));
         into.push(FieldDef::new(format!("{name}.column"), FieldType::Varint));
     }
-    fn put<W: Write>(
-        &self,
-        encoder: &mut Encoder<W>,
-        into: &mut Vec<FieldValue>,
-    ) -> io::Result<()> {
+    fn put<W: Write>(&self, encoder: &mut Encoder<W>, into: &mut Vec<FieldValue>) -> io::Result<()> {
         put_text(&self.file, encoder, into)?;
         into.push(FieldValue::Varint(self.line.into()));
         into.push(FieldValue::Varint(self.column.into()));
@@ -191,9 +175,7 @@ impl Field for Vec<u64> {
         into.push(FieldDef::new(name, FieldType::StackFrames));
     }
     fn put<W: Write>(&self, _: &mut Encoder<W>, into: &mut Vec<FieldValue>) -> io::Result<()> {
-        into.push(FieldValue::StackFrames(
-            self[..self.len().min(MAX_FRAMES)].to_vec().into(),
-        ));
+        into.push(FieldValue::StackFrames(self[..self.len().min(MAX_FRAMES)].to_vec().into()));
         Ok(())
     }
     fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<Vec<u64>> {

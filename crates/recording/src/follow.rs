@@ -21,12 +21,7 @@ pub struct Follower {
 impl Follower {
     /// Follows the recording in `dir`, from its start; the folder may not exist yet.
     pub fn new(dir: &Path) -> Follower {
-        Follower {
-            dir: dir.to_owned(),
-            number: None,
-            delivered: 0,
-            seen: Files::default(),
-        }
+        Follower { dir: dir.to_owned(), number: None, delivered: 0, seen: Files::default() }
     }
 
     /// Hands over the events that came since the last call and returns their number. Each later segment begins with
@@ -44,10 +39,7 @@ impl Follower {
                 return Ok(total);
             };
             if self.number != Some(number) {
-                *self = Follower {
-                    number: Some(number),
-                    ..Follower::new(&self.dir)
-                };
+                *self = Follower { number: Some(number), ..Follower::new(&self.dir) };
             }
             if files != self.seen {
                 match reader::load(&self.dir, number) {
@@ -64,12 +56,7 @@ impl Follower {
                 }
             }
             match segments.range(number + 1..).next() {
-                Some((&next, _)) => {
-                    *self = Follower {
-                        number: Some(next),
-                        ..Follower::new(&self.dir)
-                    }
-                }
+                Some((&next, _)) => *self = Follower { number: Some(next), ..Follower::new(&self.dir) },
                 None => return Ok(total),
             }
         }

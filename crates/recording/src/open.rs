@@ -37,17 +37,13 @@ impl OpenFacts {
             }
             Event::Task(event) => drop(self.tasks.insert(event.task, event.clone())),
             Event::TaskEnd(event) => self.task_end(event.task),
-            Event::Poll(event) => self
-                .stalls
-                .retain(|open| open.task != event.task || event.at < open.since),
+            Event::Poll(event) => self.stalls.retain(|open| open.task != event.task || event.at < open.since),
             Event::Stall(event) => {
-                self.stalls
-                    .retain(|open| !same_poll(open, event.task, event.tid, event.since));
+                self.stalls.retain(|open| !same_poll(open, event.task, event.tid, event.since));
                 self.stalls.push(event.clone());
             }
             Event::StallEnd(event) => {
-                self.stalls
-                    .retain(|open| !same_poll(open, event.task, event.tid, event.since));
+                self.stalls.retain(|open| !same_poll(open, event.task, event.tid, event.since));
             }
             Event::Resource(event) => drop(self.resources.insert(event.resource, event.clone())),
             Event::ResourceEnd(event) => {
@@ -78,19 +74,11 @@ impl OpenFacts {
             }
             Event::Cost(event) => self.cost = Some(event.clone()),
             Event::NotObservable(event) => {
-                if self
-                    .not_observable
-                    .iter()
-                    .all(|known| known.what != event.what)
-                {
+                if self.not_observable.iter().all(|known| known.what != event.what) {
                     self.not_observable.push(event.clone());
                 }
             }
-            Event::Polls(_)
-            | Event::Delay(_)
-            | Event::Beats(_)
-            | Event::LateBeat(_)
-            | Event::End(_) => {}
+            Event::Polls(_) | Event::Delay(_) | Event::Beats(_) | Event::LateBeat(_) | Event::End(_) => {}
         }
     }
 
@@ -98,43 +86,20 @@ impl OpenFacts {
     /// of the segment they are going to start.
     pub fn for_each(&self, segment: u64, mut each: impl FnMut(Event)) {
         if let Some(process) = &self.process {
-            each(
-                Process {
-                    segment,
-                    ..process.clone()
-                }
-                .into(),
-            );
+            each(Process { segment, ..process.clone() }.into());
         }
-        self.modules
-            .values()
-            .for_each(|fact| each(fact.clone().into()));
-        self.runtimes
-            .values()
-            .for_each(|fact| each(fact.clone().into()));
-        self.threads
-            .values()
-            .for_each(|fact| each(fact.clone().into()));
-        self.tasks
-            .values()
-            .for_each(|fact| each(fact.clone().into()));
-        self.resources
-            .values()
-            .for_each(|fact| each(fact.clone().into()));
-        self.acquired
-            .values()
-            .flatten()
-            .for_each(|fact| each(fact.clone().into()));
+        self.modules.values().for_each(|fact| each(fact.clone().into()));
+        self.runtimes.values().for_each(|fact| each(fact.clone().into()));
+        self.threads.values().for_each(|fact| each(fact.clone().into()));
+        self.tasks.values().for_each(|fact| each(fact.clone().into()));
+        self.resources.values().for_each(|fact| each(fact.clone().into()));
+        self.acquired.values().flatten().for_each(|fact| each(fact.clone().into()));
         for (wait, stack) in self.waits.values() {
             each(wait.clone().into());
             stack.iter().for_each(|fact| each(fact.clone().into()));
         }
-        self.stalls
-            .iter()
-            .for_each(|fact| each(fact.clone().into()));
-        self.not_observable
-            .iter()
-            .for_each(|fact| each(fact.clone().into()));
+        self.stalls.iter().for_each(|fact| each(fact.clone().into()));
+        self.not_observable.iter().for_each(|fact| each(fact.clone().into()));
         self.cost.iter().for_each(|fact| each(fact.clone().into()));
     }
 

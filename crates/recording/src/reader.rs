@@ -45,11 +45,7 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "segment {} at byte {}: {}",
-            self.segment, self.at_byte, self.what
-        )
+        write!(f, "segment {} at byte {}: {}", self.segment, self.at_byte, self.what)
     }
 }
 
@@ -73,44 +69,20 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::DoesNotExist(path) => {
-                write!(
-                    f,
-                    "{} does not exist; give the folder `pollscope record` wrote",
-                    path.display()
-                )
+                write!(f, "{} does not exist; give the folder `pollscope record` wrote", path.display())
             }
             OpenError::NotARecording(path) => {
-                write!(
-                    f,
-                    "{} is not a recording; give a folder with `.pollscope` files in it",
-                    path.display()
-                )
+                write!(f, "{} is not a recording; give a folder with `.pollscope` files in it", path.display())
             }
             OpenError::Empty(path) => {
-                write!(
-                    f,
-                    "{} is an empty recording; record again and let the program run longer",
-                    path.display()
-                )
+                write!(f, "{} is an empty recording; record again and let the program run longer", path.display())
             }
             OpenError::Unreadable(path, error) => {
-                write!(
-                    f,
-                    "{} cannot be read ({error}); check its permissions and its disk",
-                    path.display()
-                )
+                write!(f, "{} cannot be read ({error}); check its permissions and its disk", path.display())
             }
             OpenError::Several(path, found) => {
-                let first = found
-                    .first()
-                    .map(|path| path.display().to_string())
-                    .unwrap_or_default();
-                write!(
-                    f,
-                    "{} holds {} recordings; give one of them, such as {first}",
-                    path.display(),
-                    found.len()
-                )
+                let first = found.first().map(|path| path.display().to_string()).unwrap_or_default();
+                write!(f, "{} holds {} recordings; give one of them, such as {first}", path.display(), found.len())
             }
         }
     }
@@ -131,10 +103,7 @@ pub fn find_recordings(path: &Path) -> Vec<PathBuf> {
     let mut candidates = vec![path.to_owned(), below.clone()];
     for folder in [path, &below] {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut children: Vec<_> = entries
-            .map(|entry| entry.path())
-            .filter(|child| *child != below)
-            .collect();
+        let mut children: Vec<_> = entries.map(|entry| entry.path()).filter(|child| *child != below).collect();
         children.sort();
         candidates.append(&mut children);
     }
@@ -207,12 +176,11 @@ impl Recording {
 
     /// Looks at the first bytes: at least one segment must be one.
     fn checked(self) -> Result<Recording, OpenError> {
-        let list = segment::list(&self.dir)
-            .map_err(|error| OpenError::Unreadable(self.dir.clone(), error))?;
+        let list = segment::list(&self.dir).map_err(|error| OpenError::Unreadable(self.dir.clone(), error))?;
         let (mut empty, mut failed) = (true, None);
         for &number in list.keys() {
-            let sealed = File::open(segment::sealed_path(&self.dir, number))
-                .map(|file| begin(MultiGzDecoder::new(file)));
+            let sealed =
+                File::open(segment::sealed_path(&self.dir, number)).map(|file| begin(MultiGzDecoder::new(file)));
             let plain = File::open(segment::plain_path(&self.dir, number)).map(begin);
             for start in [sealed, plain] {
                 match start {
@@ -234,9 +202,7 @@ impl Recording {
 
 fn begin(from: impl Read) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    from.take(MAGIC.len() as u64)
-        .read_to_end(&mut start)
-        .map(|_| start)
+    from.take(MAGIC.len() as u64).read_to_end(&mut start).map(|_| start)
 }
 
 /// The bytes of a segment, and what went wrong on the way to them.
@@ -262,11 +228,7 @@ impl Loaded {
 
 /// Reads a segment. Where both files exist, sealing was interrupted: the sealed one counts if it is whole.
 pub(crate) fn load(dir: &Path, number: u64) -> io::Result<Loaded> {
-    let sealed = || {
-        Ok(Loaded::from(MultiGzDecoder::new(File::open(
-            segment::sealed_path(dir, number),
-        )?)))
-    };
+    let sealed = || Ok(Loaded::from(MultiGzDecoder::new(File::open(segment::sealed_path(dir, number))?)));
     let plain = || io::Result::Ok(Loaded::from(File::open(segment::plain_path(dir, number))?));
     match (sealed(), plain()) {
         (Ok(sealed), _) if sealed.damage.is_none() => Ok(sealed),
@@ -280,41 +242,15 @@ pub(crate) fn load(dir: &Path, number: u64) -> io::Result<Loaded> {
 /// Reads one segment from memory.
 #[doc(hidden)]
 pub fn read_segment(bytes: &[u8], mut each: impl FnMut(Event)) -> Vec<Damage> {
-    decode(
-        0,
-        &Loaded {
-            bytes: bytes.to_vec(),
-            damage: None,
-        },
-        &mut 0,
-        &mut each,
-    )
+    decode(0, &Loaded { bytes: bytes.to_vec(), damage: None }, &mut 0, &mut each)
 }
 
 /// Decodes a segment but for the first `seen` events, and brings `seen` up to date.
-pub(crate) fn decode(
-    segment: u64,
-    loaded: &Loaded,
-    seen: &mut usize,
-    each: &mut dyn FnMut(Event),
-) -> Vec<Damage> {
-    let damage = |at_byte: usize, kind, what| Damage {
-        segment,
-        at_byte: at_byte as u64,
-        kind,
-        what,
-    };
+pub(crate) fn decode(segment: u64, loaded: &Loaded, seen: &mut usize, each: &mut dyn FnMut(Event)) -> Vec<Damage> {
+    let damage = |at_byte: usize, kind, what| Damage { segment, at_byte: at_byte as u64, kind, what };
     let Some(mut decoder) = Decoder::new(&loaded.bytes) else {
-        let what = if loaded.bytes.is_empty() {
-            "is empty"
-        } else {
-            "does not begin like a segment"
-        };
-        return vec![damage(
-            0,
-            DamageKind::Torn,
-            loaded.damage.clone().unwrap_or_else(|| what.into()),
-        )];
+        let what = if loaded.bytes.is_empty() { "is empty" } else { "does not begin like a segment" };
+        return vec![damage(0, DamageKind::Torn, loaded.damage.clone().unwrap_or_else(|| what.into()))];
     };
     let mut texts = Texts::default();
     let mut odd = BTreeMap::<(String, Option<&'static str>), u64>::new();
@@ -346,16 +282,8 @@ pub(crate) fn decode(
     let mut damages: Vec<_> = odd
         .into_iter()
         .map(|((name, missing), count)| match missing {
-            Some(field) => damage(
-                0,
-                DamageKind::Missing,
-                format!("{count} `{name}` without a usable `{field}`"),
-            ),
-            None => damage(
-                0,
-                DamageKind::Newer,
-                format!("{count} `{name}` of a newer pollscope left out"),
-            ),
+            Some(field) => damage(0, DamageKind::Missing, format!("{count} `{name}` without a usable `{field}`")),
+            None => damage(0, DamageKind::Newer, format!("{count} `{name}` of a newer pollscope left out")),
         })
         .collect();
     let torn = match outcome {

@@ -56,11 +56,7 @@ pub(crate) fn list(dir: &Path) -> io::Result<BTreeMap<u64, Files>> {
             continue;
         }
         let files = found.entry(number).or_default();
-        *if sealed {
-            &mut files.sealed
-        } else {
-            &mut files.plain
-        } = Some(metadata.len());
+        *if sealed { &mut files.sealed } else { &mut files.plain } = Some(metadata.len());
     }
     Ok(found)
 }

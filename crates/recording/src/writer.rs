@@ -31,10 +31,7 @@ pub struct WriterOptions {
 
 impl Default for WriterOptions {
     fn default() -> WriterOptions {
-        WriterOptions {
-            segment_bytes: 16 << 20,
-            max_bytes: 256 << 20,
-        }
+        WriterOptions { segment_bytes: 16 << 20, max_bytes: 256 << 20 }
     }
 }
 
@@ -59,10 +56,7 @@ impl Writer {
     pub fn create(dir: &Path, options: WriterOptions) -> io::Result<Writer> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         if !segment::list(dir)?.is_empty() {
-            let text = format!(
-                "{} already holds a recording; choose another folder",
-                dir.display()
-            );
+            let text = format!("{} already holds a recording; choose another folder", dir.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         }
         let mut writer = Writer {
@@ -124,13 +118,7 @@ impl Writer {
         self.encoder.reset_to(next)?;
         let sealed = self.number;
         self.number += 1;
-        let Writer {
-            facts,
-            encoder,
-            schemas,
-            values,
-            ..
-        } = self;
+        let Writer { facts, encoder, schemas, values, .. } = self;
         let mut result = Ok(());
         facts.for_each(self.number, |fact| {
             if result.is_ok() {
@@ -145,12 +133,8 @@ impl Writer {
         self.wait_for_seal()?;
         let dir = self.dir.clone();
         // The current segment will grow, so its room is set aside at once.
-        let budget = self
-            .options
-            .max_bytes
-            .saturating_sub(self.options.segment_bytes);
-        let work =
-            move || seal(&dir, sealed).and_then(|()| enforce_budget(&dir, budget, sealed + 1));
+        let budget = self.options.max_bytes.saturating_sub(self.options.segment_bytes);
+        let work = move || seal(&dir, sealed).and_then(|()| enforce_budget(&dir, budget, sealed + 1));
         let thread = std::thread::Builder::new().name("pollscope-seal".into());
         self.sealing = Some(thread.spawn(work)?);
         Ok(())
@@ -158,9 +142,7 @@ impl Writer {
 
     fn wait_for_seal(&mut self) -> io::Result<()> {
         match self.sealing.take().map(JoinHandle::join) {
-            Some(Err(_)) => Err(io::Error::other(
-                "the thread that compresses segments panicked",
-            )),
+            Some(Err(_)) => Err(io::Error::other("the thread that compresses segments panicked")),
             Some(Ok(result)) => result,
             None => Ok(()),
         }
@@ -176,14 +158,8 @@ struct Sink {
 
 impl Sink {
     fn create(dir: &Path, number: u64) -> io::Result<Sink> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(segment::plain_path(dir, number))?;
-        Ok(Sink {
-            file,
-            pending: Vec::with_capacity(BUFFER_BYTES + 4096),
-        })
+        let file = OpenOptions::new().append(true).create_new(true).open(segment::plain_path(dir, number))?;
+        Ok(Sink { file, pending: Vec::with_capacity(BUFFER_BYTES + 4096) })
     }
 }
 
@@ -231,10 +207,7 @@ fn seal(dir: &Path, number: u64) -> io::Result<()> {
 /// Removes the oldest segments until those left have at most `budget` bytes; never the one numbered `current`.
 fn enforce_budget(dir: &Path, budget: u64, current: u64) -> io::Result<()> {
     let segments = segment::list(dir)?;
-    let mut total: u64 = segments
-        .range(..current)
-        .map(|(_, files)| files.bytes())
-        .sum();
+    let mut total: u64 = segments.range(..current).map(|(_, files)| files.bytes()).sum();
     for (&number, files) in segments.range(..current) {
         if total <= budget {
             break;

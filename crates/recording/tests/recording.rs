@@ -10,8 +10,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let path =
-            std::env::temp_dir().join(format!("pollscope-recording-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("pollscope-recording-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         Folder(path)
     }
@@ -44,11 +43,7 @@ impl Sample for Text {
 }
 impl Sample for Place {
     fn sample(n: u64) -> Place {
-        Place {
-            file: Text::sample(n),
-            line: u32::MAX,
-            column: n as u32,
-        }
+        Place { file: Text::sample(n), line: u32::MAX, column: n as u32 }
     }
 }
 impl Sample for Vec<u64> {
@@ -86,38 +81,17 @@ fn write(dir: &Path, events: &[Event]) -> Vec<u8> {
 
 fn read(dir: &Path) -> (Vec<Event>, Vec<Damage>) {
     let mut events = Vec::new();
-    let damages = Recording::open(dir)
-        .unwrap()
-        .for_each(|event| events.push(event));
+    let damages = Recording::open(dir).unwrap().for_each(|event| events.push(event));
     (events, damages)
 }
 
 fn task(task: u64) -> Event {
-    let spawned = Place {
-        file: "src/main.rs".into(),
-        line: 7,
-        column: 3,
-    };
-    Task {
-        at: task,
-        task,
-        runtime: 1,
-        kind: "task".into(),
-        name: "".into(),
-        spawned,
-        parent: 0,
-    }
-    .into()
+    let spawned = Place { file: "src/main.rs".into(), line: 7, column: 3 };
+    Task { at: task, task, runtime: 1, kind: "task".into(), name: "".into(), spawned, parent: 0 }.into()
 }
 
 fn poll(n: u64) -> Event {
-    Poll {
-        at: 1000 + n * 1_000_000,
-        task: 3,
-        tid: 1,
-        duration_ns: n.wrapping_mul(0x9E37_79B9_7F4A_7C15),
-    }
-    .into()
+    Poll { at: 1000 + n * 1_000_000, task: 3, tid: 1, duration_ns: n.wrapping_mul(0x9E37_79B9_7F4A_7C15) }.into()
 }
 
 #[test]
@@ -144,10 +118,7 @@ fn every_truncation_yields_a_prefix() {
         let mut read = Vec::new();
         let damages = read_segment(&bytes[..length], |event| read.push(event));
         assert_eq!(read, events[..read.len()], "cut at {length}");
-        assert!(
-            damages.iter().all(|damage| damage.kind == DamageKind::Torn),
-            "cut at {length}"
-        );
+        assert!(damages.iter().all(|damage| damage.kind == DamageKind::Torn), "cut at {length}");
     }
 }
 
@@ -175,48 +146,19 @@ fn flipped_bytes_never_panic() {
 #[test]
 fn rotation_keeps_open_facts() {
     let folder = Folder::new("rotation");
-    let options = WriterOptions {
-        segment_bytes: 4096,
-        ..WriterOptions::default()
-    };
+    let options = WriterOptions { segment_bytes: 4096, ..WriterOptions::default() };
     let mut writer = Writer::create(&folder.0, options).unwrap();
     writer.write(&task(3)).unwrap();
     writer.write(&task(4)).unwrap();
     writer.write(&TaskEnd { at: 5, task: 4 }.into()).unwrap();
-    writer
-        .write(
-            &Acquired {
-                at: 6,
-                resource: 9,
-                task: 3,
-                permits: 2,
-            }
-            .into(),
-        )
-        .unwrap();
-    writer
-        .write(
-            &Released {
-                at: 7,
-                resource: 9,
-                task: 3,
-                permits: 1,
-            }
-            .into(),
-        )
-        .unwrap();
+    writer.write(&Acquired { at: 6, resource: 9, task: 3, permits: 2 }.into()).unwrap();
+    writer.write(&Released { at: 7, resource: 9, task: 3, permits: 1 }.into()).unwrap();
     (0..2000).for_each(|n| writer.write(&poll(n)).unwrap());
     writer.finish().unwrap();
     std::fs::remove_file(folder.0.join("000000.pollscope.gz")).unwrap();
     let (events, damages) = read(&folder.0);
     assert_eq!(damages, []);
-    let held = Acquired {
-        at: 6,
-        resource: 9,
-        task: 3,
-        permits: 1,
-    }
-    .into();
+    let held = Acquired { at: 6, resource: 9, task: 3, permits: 1 }.into();
     assert_eq!(events[..2], [task(3), held]);
     assert!(!events.contains(&task(4)));
     assert_eq!(events.last(), Some(&poll(1999)));
@@ -225,16 +167,11 @@ fn rotation_keeps_open_facts() {
 #[test]
 fn the_oldest_goes_over_budget() {
     let folder = Folder::new("budget");
-    let options = WriterOptions {
-        segment_bytes: 16 << 10,
-        max_bytes: 64 << 10,
-    };
+    let options = WriterOptions { segment_bytes: 16 << 10, max_bytes: 64 << 10 };
     let mut writer = Writer::create(&folder.0, options).unwrap();
     (0..40_000).for_each(|n| writer.write(&poll(n)).unwrap());
     writer.finish().unwrap();
-    let sizes = std::fs::read_dir(&folder.0)
-        .unwrap()
-        .map(|entry| entry.unwrap().metadata().unwrap().len());
+    let sizes = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
     assert!(sizes.sum::<u64>() <= 64 << 10);
     assert!(!folder.0.join("000000.pollscope.gz").exists());
     assert_eq!(read(&folder.0).0.last(), Some(&poll(39_999)));
@@ -245,10 +182,7 @@ fn a_follower_sees_each_event_once() {
     let folder = Folder::new("follow");
     let mut follower = Follower::new(&folder.0);
     assert_eq!(follower.poll(|_| {}).unwrap(), 0);
-    let options = WriterOptions {
-        segment_bytes: 4096,
-        ..WriterOptions::default()
-    };
+    let options = WriterOptions { segment_bytes: 4096, ..WriterOptions::default() };
     let mut writer = Writer::create(&folder.0, options).unwrap();
     let mut seen = Vec::new();
     for n in 0..1000 {
@@ -268,30 +202,15 @@ fn a_follower_sees_each_event_once() {
 #[test]
 fn what_is_no_recording_is_named() {
     let folder = Folder::new("foreign");
-    assert!(matches!(
-        Recording::open(&folder.0),
-        Err(OpenError::DoesNotExist(_))
-    ));
+    assert!(matches!(Recording::open(&folder.0), Err(OpenError::DoesNotExist(_))));
     std::fs::create_dir_all(&folder.0).unwrap();
-    assert!(matches!(
-        Recording::open(&folder.0),
-        Err(OpenError::NotARecording(_))
-    ));
+    assert!(matches!(Recording::open(&folder.0), Err(OpenError::NotARecording(_))));
     let file = folder.0.join("000000.pollscope");
     std::fs::write(&file, b"").unwrap();
-    assert!(matches!(
-        Recording::open(&folder.0),
-        Err(OpenError::Empty(_))
-    ));
+    assert!(matches!(Recording::open(&folder.0), Err(OpenError::Empty(_))));
     std::fs::write(&file, b"something else altogether").unwrap();
-    assert!(matches!(
-        Recording::open(&folder.0),
-        Err(OpenError::NotARecording(_))
-    ));
-    assert_eq!(
-        read_segment(b"something else", |_| panic!("no event")).len(),
-        1
-    );
+    assert!(matches!(Recording::open(&folder.0), Err(OpenError::NotARecording(_))));
+    assert_eq!(read_segment(b"something else", |_| panic!("no event")).len(), 1);
 }
 
 #[test]

@@ -131,7 +131,11 @@ mod linux {
 /// The most of a stack that is copied.
 const MOST_BYTES: u64 = 256 * 1024;
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 #[allow(unused_imports, reason = "see the top of the file")]
 pub(crate) use {
     here::{capture_here, copy_here},
@@ -140,12 +144,20 @@ pub(crate) use {
     unwind::Unwinder,
 };
 
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
 #[allow(unused_imports, reason = "see the top of the file")]
 pub(crate) use absent::{MappedModule, Sampler, Unwinder, capture_here, copy_here, mapped};
 
 /// Where nothing of this works, all of it says so.
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
 mod absent {
     use super::{Captured, RawStack, ThreadBounds};
 

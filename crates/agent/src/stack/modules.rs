@@ -44,11 +44,7 @@ pub(super) fn mapped_with_unwind_sections() -> Vec<MappedModule> {
 
 /// How many modules were ever added and removed: unchanged means nothing to read again.
 pub(super) fn generation() -> (u64, u64) {
-    unsafe extern "C" fn first(
-        info: *mut libc::dl_phdr_info,
-        _size: usize,
-        data: *mut libc::c_void,
-    ) -> libc::c_int {
+    unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, _size: usize, data: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the loader passes a valid `info`, `data` is the pair below.
         unsafe { *data.cast::<(u64, u64)>() = ((*info).dlpi_adds, (*info).dlpi_subs) };
         1
@@ -73,19 +69,15 @@ fn list(sections: bool) -> Vec<MappedModule> {
     // SAFETY: `each` gets the listing it expects, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut listing).cast()) };
     // The loader names the program "": only the kernel knows its path.
-    if let Some(program) = listing.modules.iter_mut().find(|m| m.path.is_empty()) {
-        if let Ok(path) = std::fs::read_link("/proc/self/exe") {
-            program.path = path.to_string_lossy().into_owned();
-        }
+    if let Some(program) = listing.modules.iter_mut().find(|m| m.path.is_empty())
+        && let Ok(path) = std::fs::read_link("/proc/self/exe")
+    {
+        program.path = path.to_string_lossy().into_owned();
     }
     listing.modules
 }
 
-unsafe extern "C" fn each(
-    info: *mut libc::dl_phdr_info,
-    _size: usize,
-    data: *mut libc::c_void,
-) -> libc::c_int {
+unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, _size: usize, data: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `data` is the listing of `list`, used by nobody else meanwhile.
     let listing = unsafe { &mut *data.cast::<Listing>() };
     // SAFETY: the loader passes a valid entry.

@@ -139,9 +139,10 @@ fn blocks(tid: i32, signal: i32) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/self/task/{tid}/status")) else {
         return true;
     };
-    status.lines().filter_map(|l| l.strip_prefix("SigBlk:").or_else(|| l.strip_prefix("SigPnd:"))).any(|mask| {
-        u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> (signal - 1) & 1 == 1)
-    })
+    status
+        .lines()
+        .filter_map(|l| l.strip_prefix("SigBlk:").or_else(|| l.strip_prefix("SigPnd:")))
+        .any(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> (signal - 1) & 1 == 1))
 }
 
 /// What the kernel takes as a queued signal's siginfo.
@@ -186,16 +187,8 @@ pub(super) fn copy_running(thread: &ThreadBounds) -> Option<RawStack> {
     STATE.store(request << 2 | ARMED, Ordering::Release);
     // SAFETY: no preconditions.
     let (pid, uid) = unsafe { (libc::getpid(), libc::getuid()) };
-    let queued = Queued {
-        signo: signal,
-        errno: 0,
-        code: libc::SI_QUEUE,
-        pad: 0,
-        pid,
-        uid,
-        value: request,
-        rest: [0; 12],
-    };
+    let queued =
+        Queued { signo: signal, errno: 0, code: libc::SI_QUEUE, pad: 0, pid, uid, value: request, rest: [0; 12] };
     // Last of all, as close to the signal as can be: asleep by now, it must not be woken.
     let running = look(thread.tid).is_some_and(|l| matches!(l.place(), Where::Running));
     let sent = running

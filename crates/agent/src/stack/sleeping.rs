@@ -133,8 +133,7 @@ pub(super) fn unwind(unwinder: &mut Unwinder, stack: &RawStack) -> Vec<u64> {
     };
     // A frame pointer need not begin a chain: code that keeps its locals by it, in a
     // program built without chains, saves whatever its caller had there.
-    let (chains, rest): (Vec<u64>, Vec<u64>) =
-        slots.into_iter().partition(|a| looks_like_frame(*a, unwinder));
+    let (chains, rest): (Vec<u64>, Vec<u64>) = slots.into_iter().partition(|a| looks_like_frame(*a, unwinder));
     let returns = rest.into_iter().filter(|a| word(a + 8).is_some_and(|back| unwinder.is_code(back)));
     let candidates: Vec<u64> = chains.into_iter().chain(returns).collect();
     for a in candidates {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use framehop::{
-    CacheNative, ExplicitModuleSectionInfo, FrameAddress, MayAllocateDuringUnwind, Module,
-    Unwinder as _, UnwindRegsNative, UnwinderNative,
+    CacheNative, ExplicitModuleSectionInfo, FrameAddress, MayAllocateDuringUnwind, Module, UnwindRegsNative,
+    Unwinder as _, UnwinderNative,
 };
 
 use super::RawStack;
@@ -88,12 +88,7 @@ impl Unwinder {
                 eh_frame_hdr: Some(s.hdr),
                 ..Default::default()
             };
-            self.framehop.add_module(Module::new(
-                module.path,
-                module.start..module.end,
-                module.start,
-                info,
-            ));
+            self.framehop.add_module(Module::new(module.path, module.start..module.end, module.start, info));
         }
         self.code.sort_unstable();
         true
@@ -126,9 +121,9 @@ impl Unwinder {
         // A wrong frame pointer can end an unwind too (a zero on the stack), hence the
         // demand for the one address a whole stack must end with.
         let root = ended
-            && addresses.last().is_some_and(|last| {
-                Some(*last) == self.thread_root || (self.entry..self.entry + 64).contains(last)
-            });
+            && addresses
+                .last()
+                .is_some_and(|last| Some(*last) == self.thread_root || (self.entry..self.entry + 64).contains(last));
         // What a lost unwind took for return addresses is noise.
         if let Some(lost) = addresses.iter().skip(1).position(|a| !self.is_code(*a)) {
             addresses.truncate(lost + 1);

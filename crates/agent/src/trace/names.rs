@@ -8,7 +8,8 @@ static NAMES: RwLock<Option<HashSet<&'static str>>> = RwLock::new(None);
 
 /// The one lasting copy of `text`.
 pub(super) fn intern(text: &str) -> &'static str {
-    let known = NAMES.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|names| names.get(text).copied());
+    let known =
+        NAMES.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|names| names.get(text).copied());
     known.unwrap_or_else(|| {
         let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
         let names = names.get_or_insert_default();

@@ -1,0 +1,204 @@
+//! Scripted programs, one for each answer.
+
+use std::sync::Arc;
+
+use pollscope_recording::*;
+
+use super::{Answer, Diagnosis, Severity, Thresholds, Verdict, diagnose};
+use crate::model::Model;
+use crate::symbols::{self, Symbols};
+
+const MS: u64 = 1_000_000;
+
+fn text(text: &str) -> Text {
+    Arc::from(text)
+}
+
+fn place(line: u32) -> Place {
+    Place { file: text("src/main.rs"), line, column: 1 }
+}
+
+fn program(sources: &str) -> Model {
+    let mut model = Model::default();
+    let empty = || text("");
+    model.feed(&Event::from(Process {
+        at: 0,
+        program: text("svc"),
+        exe: empty(),
+        pid: 1,
+        build_id: empty(),
+        wall_ns: 1_700_000_000_000_000_000,
+        tokio: text("1.54.1"),
+        sources: text(sources),
+        level: text("summary"),
+        segment: 0,
+    }));
+    model.feed(&Runtime { at: 0, runtime: 1, flavor: text("multi_thread"), workers: 2, timers: true }.into());
+    model.feed(&Thread { at: 0, tid: 10, runtime: 1, name: text("w"), role: text("worker") }.into());
+    for task in 1..=4 {
+        let (kind, spawned) = (text("task"), place(task as u32));
+        model.feed(&Task { at: 0, task, runtime: 1, kind, name: empty(), spawned, parent: 0 }.into());
+    }
+    model
+}
+
+fn alive(model: &mut Model, at: u64) {
+    model.feed(&Cost { at, agent_cpu_ns: 0, dropped: 0, polls: 100 }.into());
+}
+
+fn stall(model: &mut Model, since: u64, length: u64, cpu_ns: u64, run_delay_ns: u64) {
+    let (task, tid, observed) = (1, 10, since);
+    let (at, state, syscall) = (since + length / 2, u64::from(b'S'), 230);
+    let stack = vec![1, 3];
+    model.feed(&Stall { at, task, tid, since, observed, cpu_ns: 0, run_delay_ns: 0, state, syscall, stack }.into());
+    model.feed(&StallEnd { at: since + length, task, tid, since, cpu_ns, run_delay_ns, observed }.into());
+}
+
+fn answers(model: &Model) -> Diagnosis {
+    let frame = |function: &str, line, library| symbols::Frame {
+        function: function.into(),
+        file: Some("src/main.rs".into()),
+        line: Some(line),
+        library,
+        ..Default::default()
+    };
+    let mut symbols = Symbols::new();
+    symbols.set(1, vec![frame("std::thread::sleep", 9, true)]);
+    symbols.set(2, vec![frame("svc::handler::{{closure}}", 42, false)]);
+    symbols.set(20, vec![frame("svc::transfer::{{closure}}", 77, false)]);
+    diagnose(model, &mut symbols, &Thresholds::default())
+}
+
+fn answer(diagnosis: &Diagnosis, kind: &str) -> Option<Answer> {
+    diagnosis.checks.iter().find(|check| check.kind == kind).map(|check| check.answer)
+}
+
+#[test]
+fn a_blocking_call_that_delays_another_task() {
+    let mut model = program("hooks,watchdog");
+    stall(&mut model, 100 * MS, 200 * MS, MS, 0);
+    model.feed(&Delay { at: 300 * MS, task: 2, tid: 10, delay_ns: 150 * MS }.into());
+    model.feed(&LateBeat { at: 300 * MS, runtime: 1, due: 110 * MS, late_ns: 190 * MS }.into());
+    alive(&mut model, 1000 * MS);
+    let found = answers(&model);
+    assert_eq!(found.verdict, Verdict::Findings);
+    let finding = &found.findings[0];
+    assert_eq!((finding.kind.as_str(), finding.severity), ("blocking-call", Severity::Critical));
+    let at = finding.culprit.at.as_ref().expect("a line");
+    assert_eq!((at.line, at.function.as_deref()), (42, Some("svc::handler")));
+    assert_eq!(finding.culprit.call.as_deref(), Some("std::thread::sleep"));
+    assert_eq!(finding.amplifiers, ["driver-held"]);
+    assert_eq!(finding.victims.len(), 2);
+    assert_eq!(answer(&found, "cpu-bound-poll"), Some(Answer::Clear));
+    assert_eq!(answer(&found, "lock-cycle"), Some(Answer::CannotTell));
+    assert_eq!(found.program.started_at, "2023-11-14T22:13:20.000Z");
+}
+
+#[test]
+fn computing_is_told_from_blocking_also_on_a_crowded_machine() {
+    let mut model = program("hooks,watchdog");
+    stall(&mut model, 100 * MS, 200 * MS, 100 * MS, 95 * MS);
+    model.feed(&Delay { at: 300 * MS, task: 2, tid: 10, delay_ns: 60 * MS }.into());
+    let found = answers(&model);
+    assert_eq!(found.findings.len(), 1);
+    assert_eq!((found.findings[0].kind.as_str(), found.findings[0].severity), ("cpu-bound-poll", Severity::Warning));
+}
+
+#[test]
+fn the_machine_is_blamed_only_if_nothing_else_explains_it() {
+    let mut model = program("hooks,watchdog");
+    stall(&mut model, 100 * MS, 200 * MS, 5 * MS, 194 * MS);
+    model.feed(&Delay { at: 300 * MS, task: 2, tid: 10, delay_ns: 150 * MS }.into());
+    let found = answers(&model);
+    assert_eq!(found.verdict, Verdict::Environment);
+    assert!(found.findings.is_empty());
+    assert_eq!(answer(&found, "environment"), Some(Answer::Found));
+}
+
+#[test]
+fn a_long_poll_at_startup_that_hurts_nobody_is_no_fault() {
+    let mut model = program("hooks,watchdog");
+    stall(&mut model, MS, 60 * MS, 60 * MS, 0);
+    alive(&mut model, 1000 * MS);
+    let found = answers(&model);
+    assert_eq!(found.verdict, Verdict::Healthy);
+    assert!(found.findings.iter().all(|finding| finding.severity == Severity::Info));
+}
+
+#[test]
+fn a_poll_that_never_ends_is_critical() {
+    let mut model = program("hooks,watchdog");
+    let (task, tid, since, observed) = (1, 10, 10 * MS, 20 * MS);
+    let (at, state, syscall, stack) = (500 * MS, u64::from(b'S'), 0, vec![1, 3]);
+    model.feed(&Stall { at, task, tid, since, observed, cpu_ns: 0, run_delay_ns: 0, state, syscall, stack }.into());
+    alive(&mut model, 3000 * MS);
+    assert_eq!(answers(&model).findings[0].severity, Severity::Critical);
+}
+
+#[test]
+fn nothing_seen_is_unknown() {
+    let found = answers(&Model::default());
+    assert_eq!(found.verdict, Verdict::Unknown);
+    assert_eq!(answer(&found, "blocking-call"), Some(Answer::CannotTell));
+}
+
+/// Task 1 holds lock 1 and wants 2; task 2 holds 2 and wants 1; task 3 queues for 1.
+fn locks() -> Model {
+    let mut model = program("hooks,tracing,watchdog");
+    for resource in [1, 2] {
+        let made = place(10 + resource as u32);
+        model.feed(&Resource { at: 0, resource, parent: 0, kind: text("Mutex"), made }.into());
+        model.feed(&Acquired { at: 5 * MS, resource, task: resource, permits: 1 }.into());
+    }
+    for (wait, task, resource) in [(1, 1, 2), (2, 2, 1), (3, 3, 1)] {
+        let at = (10 + wait) * MS;
+        model.feed(&Wait { at, wait, resource, task, operation: text("Mutex::lock") }.into());
+        model.feed(&WaitStack { at: 600 * MS, wait, stack: vec![20] }.into());
+        // The window in which the wait began ends after it.
+        let (from, histogram) = (0, [0; POLL_BUCKETS]);
+        model.feed(&Polls { at: 100 * MS, task, tid: 10, from, polls: 2, busy_ns: 1, max_ns: 1, histogram }.into());
+    }
+    model
+}
+
+#[test]
+fn two_locks_in_opposite_order() {
+    let mut model = locks();
+    alive(&mut model, 2000 * MS);
+    let found = answers(&model);
+    assert_eq!(found.findings.len(), 1);
+    let finding = &found.findings[0];
+    assert_eq!(finding.kind, "lock-cycle");
+    assert_eq!(finding.culprit.at.as_ref().map(|at| at.line), Some(77));
+    assert_eq!(finding.victims.len(), 3);
+    let graph = finding.graph.as_ref().expect("a graph");
+    assert_eq!((graph.nodes.len(), graph.edges.len()), (4, 4));
+}
+
+#[test]
+fn a_wait_too_short_or_with_progress_or_beside_a_timer_is_no_deadlock() {
+    let mut short = locks();
+    alive(&mut short, 500 * MS);
+    let mut timer = locks();
+    timer.feed(&Resource { at: 0, resource: 9, parent: 0, kind: text("Sleep"), made: place(1) }.into());
+    timer.feed(&Wait { at: 13 * MS, wait: 9, resource: 9, task: 1, operation: text("Sleep") }.into());
+    alive(&mut timer, 2000 * MS);
+    let mut moving = locks();
+    moving.feed(&Poll { at: 1500 * MS, task: 2, tid: 10, duration_ns: MS }.into());
+    alive(&mut moving, 2000 * MS);
+    let mut freed = locks();
+    freed.feed(&Released { at: 20 * MS, resource: 1, task: 1, permits: 1 }.into());
+    alive(&mut freed, 2000 * MS);
+    for model in [short, timer, moving, freed] {
+        assert_eq!(answer(&answers(&model), "lock-cycle"), Some(Answer::Clear));
+    }
+}
+
+#[test]
+fn the_contract_survives_the_way_through_json() {
+    let mut model = locks();
+    alive(&mut model, 2000 * MS);
+    let found = answers(&model);
+    let json = serde_json::to_string(&found).expect("json");
+    assert_eq!(serde_json::from_str::<Diagnosis>(&json).expect("diagnosis"), found);
+}
