@@ -21,12 +21,9 @@ impl Program {
     /// Starts `command` in a process group of its own, its output in the file `log`.
     pub(crate) fn start(mut command: Command, log: &Path) -> Result<Program, Failure> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let unwritable =
-            |error: io::Error| Failure::cannot(format_args!("write {}", log.display()), error);
+        let unwritable = |error: io::Error| Failure::cannot(format_args!("write {}", log.display()), error);
         let log_file = File::create(log).map_err(unwritable)?;
-        command
-            .stdout(log_file.try_clone().map_err(unwritable)?)
-            .stderr(log_file);
+        command.stdout(log_file.try_clone().map_err(unwritable)?).stderr(log_file);
         // A background process group that reads a terminal would be stopped by it.
         if io::stdin().is_terminal() {
             command.stdin(Stdio::null());
@@ -34,13 +31,10 @@ impl Program {
         command.process_group(0);
         die_with_us(&mut command);
         match command.spawn() {
-            Ok(child) => Ok(Program {
-                child,
-                status: None,
-            }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::new(format!(
-                "there is no program `{name}`; check the path or $PATH"
-            ))),
+            Ok(child) => Ok(Program { child, status: None }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Failure::new(format!("there is no program `{name}`; check the path or $PATH")))
+            }
             Err(error) => Err(Failure::cannot(format_args!("start `{name}`"), error)),
         }
     }
@@ -101,12 +95,10 @@ pub(crate) fn die_with_us(command: &mut Command) {
     #[cfg(target_os = "linux")]
     // SAFETY: prctl is async-signal-safe and touches no memory of ours.
     unsafe {
-        command.pre_exec(
-            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            },
-        );
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
     }
 }
 

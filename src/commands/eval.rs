@@ -38,43 +38,24 @@ struct Score {
 }
 
 pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
-    let mut chosen: Vec<&Scenario> = options
-        .names
-        .iter()
-        .map(|name| scenario::find(name))
-        .collect::<Result<_, _>>()?;
+    let mut chosen: Vec<&Scenario> = options.names.iter().map(|name| scenario::find(name)).collect::<Result<_, _>>()?;
     if chosen.is_empty() {
         chosen = pollscope_scenarios::all().iter().collect();
     }
-    let _neighbors = (0..options.load)
-        .map(|_| Neighbor::start())
-        .collect::<Result<Vec<_>, _>>()?;
+    let _neighbors = (0..options.load).map(|_| Neighbor::start()).collect::<Result<Vec<_>, _>>()?;
     let place = Scratch::new()?;
     let runs = chosen.len() as u64 * u64::from(options.repeat) * 2;
     let progress = Progress::new("evaluating", Some(runs));
     let (mut scores, mut done) = (Vec::new(), 0);
     for scenario in chosen {
         let truth = truth(scenario)?;
-        let mut score = Score {
-            name: scenario.name.to_owned(),
-            ..Score::default()
-        };
+        let mut score = Score { name: scenario.name.to_owned(), ..Score::default() };
         for _ in 0..options.repeat {
             for cured in [false, true] {
-                progress.say(&format!(
-                    "{}{}",
-                    scenario.name,
-                    if cured { " (cured)" } else { "" }
-                ));
+                progress.say(&format!("{}{}", scenario.name, if cured { " (cured)" } else { "" }));
                 let started = Instant::now();
                 let diagnosis = run(scenario.name, cured, &place);
-                judge(
-                    &mut score,
-                    &truth,
-                    cured,
-                    diagnosis,
-                    started.elapsed().as_secs_f64(),
-                );
+                judge(&mut score, &truth, cured, diagnosis, started.elapsed().as_secs_f64());
                 done += 1;
                 progress.at(done);
             }
@@ -86,30 +67,17 @@ pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
     terminal::result(&match options.format {
         Format::Text => table(&scores),
         Format::Json => {
-            let json = serde_json::to_string_pretty(&scores)
-                .map_err(|error| Failure::cannot("write JSON", error))?;
+            let json = serde_json::to_string_pretty(&scores).map_err(|error| Failure::cannot("write JSON", error))?;
             format!("{json}\n")
         }
     });
-    let perfect = scores
-        .iter()
-        .all(|s| s.missed + s.wrong_line + s.extra + s.false_alarms == 0);
+    let perfect = scores.iter().all(|s| s.missed + s.wrong_line + s.extra + s.false_alarms == 0);
     Ok(if perfect { HEALTHY } else { FINDINGS })
 }
 
-fn judge(
-    score: &mut Score,
-    truth: &Truth,
-    cured: bool,
-    diagnosis: Result<Diagnosis, Failure>,
-    seconds: f64,
-) {
+fn judge(score: &mut Score, truth: &Truth, cured: bool, diagnosis: Result<Diagnosis, Failure>, seconds: f64) {
     let harmful = |diagnosis: Diagnosis| -> Vec<Finding> {
-        diagnosis
-            .findings
-            .into_iter()
-            .filter(|finding| finding.severity >= Severity::Warning)
-            .collect()
+        diagnosis.findings.into_iter().filter(|finding| finding.severity >= Severity::Warning).collect()
     };
     let (findings, failure) = match diagnosis {
         Ok(diagnosis) => (harmful(diagnosis), None),
@@ -121,48 +89,29 @@ fn judge(
     if cured {
         // A twin that could not be run is no silence either.
         score.false_alarms += count(findings.len()) + u32::from(failure.is_some());
-        score.remarks.extend(
-            findings
-                .iter()
-                .map(|finding| format!("false alarm: {}", described(finding))),
-        );
+        score.remarks.extend(findings.iter().map(|finding| format!("false alarm: {}", described(finding))));
         return;
     }
     score.runs += 1;
     score.seconds_to_verdict += seconds;
-    let (right_kind, others): (Vec<_>, Vec<_>) = findings
-        .iter()
-        .partition(|finding| finding.kind == truth.kind);
-    let right = right_kind
-        .iter()
-        .filter(|finding| truth.names(finding))
-        .count();
+    let (right_kind, others): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.kind == truth.kind);
+    let right = right_kind.iter().filter(|finding| truth.names(finding)).count();
     if right > 0 {
         score.found += 1;
     } else if right_kind.is_empty() {
         score.missed += 1;
     } else {
         score.wrong_line += 1;
-        score.remarks.extend(
-            right_kind
-                .iter()
-                .map(|finding| format!("wrong line: {}", described(finding))),
-        );
+        score.remarks.extend(right_kind.iter().map(|finding| format!("wrong line: {}", described(finding))));
     }
     score.extra += count(others.len() + right_kind.len().saturating_sub(1));
-    score.remarks.extend(
-        others
-            .iter()
-            .map(|finding| format!("extra: {}", described(finding))),
-    );
+    score.remarks.extend(others.iter().map(|finding| format!("extra: {}", described(finding))));
 }
 
 impl Truth {
     fn names(&self, finding: &Finding) -> bool {
         finding.culprit.at.as_ref().is_some_and(|at| {
-            self.culprits
-                .iter()
-                .any(|(file, line)| at.file.ends_with(file.as_str()) && at.line == *line)
+            self.culprits.iter().any(|(file, line)| at.file.ends_with(file.as_str()) && at.line == *line)
         })
     }
 }
@@ -172,78 +121,45 @@ fn truth(scenario: &Scenario) -> Result<Truth, Failure> {
     let wrong = |what: &str| Failure::new(format!("the manifest of {} {what}", scenario.name));
     let manifest = Manifest::of(scenario)?;
     let table = manifest.truth().ok_or_else(|| wrong("has no [truth]"))?;
-    let kind = table
-        .get("kind")
-        .and_then(|kind| kind.as_str())
-        .ok_or_else(|| wrong("names no kind in [truth]"))?;
-    let several = table
-        .get("culprits")
-        .and_then(|list| list.as_array())
-        .into_iter()
-        .flatten();
+    let kind = table.get("kind").and_then(|kind| kind.as_str()).ok_or_else(|| wrong("names no kind in [truth]"))?;
+    let several = table.get("culprits").and_then(|list| list.as_array()).into_iter().flatten();
     let mut culprits = Vec::new();
     for culprit in table.get("culprit").into_iter().chain(several) {
         let pattern = culprit.get("pattern").and_then(|pattern| pattern.as_str());
         let pattern = pattern.ok_or_else(|| wrong("has a culprit without a pattern"))?;
-        let mut lines = (1..)
-            .zip(scenario.fault_source.lines())
-            .filter(|(_, line)| line.contains(pattern));
+        let mut lines = (1..).zip(scenario.fault_source.lines()).filter(|(_, line)| line.contains(pattern));
         match (lines.next(), lines.next()) {
             (Some((line, _)), None) => culprits.push((scenario.fault_path.to_owned(), line)),
             _ => {
-                return Err(wrong(&format!(
-                    "has the pattern `{pattern}`, which does not match exactly one line"
-                )));
+                return Err(wrong(&format!("has the pattern `{pattern}`, which does not match exactly one line")));
             }
         }
     }
-    Ok(Truth {
-        kind: kind.to_owned(),
-        culprits,
-    })
+    Ok(Truth { kind: kind.to_owned(), culprits })
 }
 
 /// One run in a process of its own, as a user would do it.
 fn run(name: &str, cured: bool, place: &Scratch) -> Result<Diagnosis, Failure> {
     let mut command = own_command()?;
-    command
-        .args(["run", name, "--format", "json", "--out"])
-        .arg(place.0.join("run"));
+    command.args(["run", name, "--format", "json", "--out"]).arg(place.0.join("run"));
     if cured {
         command.arg("--cured");
     }
-    let output = command
-        .output()
-        .map_err(|error| Failure::cannot(format_args!("run {name}"), error))?;
+    let output = command.output().map_err(|error| Failure::cannot(format_args!("run {name}"), error))?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
-        Failure::new(
-            said.trim()
-                .lines()
-                .last()
-                .unwrap_or("the run ended without a diagnosis")
-                .to_owned(),
-        )
+        Failure::new(said.trim().lines().last().unwrap_or("the run ended without a diagnosis").to_owned())
     })
 }
 
 fn own_command() -> Result<Command, Failure> {
-    let own =
-        env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
+    let own = env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
     Ok(Command::new(own))
 }
 
 fn table(scores: &[Score]) -> String {
-    let width = scores
-        .iter()
-        .map(|score| score.name.len())
-        .max()
-        .unwrap_or(0)
-        .max("SCENARIO".len());
-    let mut text = format!(
-        "{:width$}  FOUND  MISSED  WRONG LINE  EXTRA  FALSE ALARMS  TIME TO VERDICT\n",
-        "SCENARIO"
-    );
+    let width = scores.iter().map(|score| score.name.len()).max().unwrap_or(0).max("SCENARIO".len());
+    let mut text = format!("{:width$}  FOUND  MISSED  WRONG LINE  EXTRA  FALSE ALARMS  TIME TO VERDICT\n", "SCENARIO");
     for s in scores {
         let found = format!("{}/{}", s.found, s.runs);
         let _ = writeln!(
@@ -252,10 +168,7 @@ fn table(scores: &[Score]) -> String {
             s.name, s.missed, s.wrong_line, s.extra, s.false_alarms, s.seconds_to_verdict
         );
     }
-    for (score, remark) in scores
-        .iter()
-        .flat_map(|score| score.remarks.iter().map(move |remark| (score, remark)))
-    {
+    for (score, remark) in scores.iter().flat_map(|score| score.remarks.iter().map(move |remark| (score, remark))) {
         let _ = writeln!(text, "{}: {remark}", score.name);
     }
     text
@@ -280,10 +193,7 @@ impl Neighbor {
         let mut command = own_command()?;
         command.arg("__spin").stdin(Stdio::null());
         super::child::die_with_us(&mut command);
-        command
-            .spawn()
-            .map(Neighbor)
-            .map_err(|error| Failure::cannot("start a busy neighbor", error))
+        command.spawn().map(Neighbor).map_err(|error| Failure::cannot("start a busy neighbor", error))
     }
 }
 

@@ -11,8 +11,7 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// Makes `path` an empty run folder. An earlier run is replaced; anything else in the way is refused.
     pub(crate) fn claim(path: &Path) -> Result<Folder, Failure> {
-        let refuse =
-            |error| Failure::cannot(format_args!("write the folder {}", path.display()), error);
+        let refuse = |error| Failure::cannot(format_args!("write the folder {}", path.display()), error);
         match fs::read_dir(path) {
             Ok(mut entries) => {
                 if entries.next().is_some() && !is_run(path) {
@@ -48,11 +47,7 @@ impl Folder {
     /// The folder as the user would write it.
     pub(crate) fn shown(&self) -> String {
         let here = std::env::current_dir().unwrap_or_default();
-        self.0
-            .strip_prefix(&here)
-            .unwrap_or(&self.0)
-            .display()
-            .to_string()
+        self.0.strip_prefix(&here).unwrap_or(&self.0).display().to_string()
     }
 }
 

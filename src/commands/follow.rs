@@ -60,23 +60,15 @@ impl<'a> Live<'a> {
             return;
         };
         let model = &mut self.model;
-        if follower.poll(|event| model.feed(&event)).is_err() || self.diagnosed.elapsed() < DIAGNOSE
-        {
+        if follower.poll(|event| model.feed(&event)).is_err() || self.diagnosed.elapsed() < DIAGNOSE {
             return;
         }
         let diagnosis = diagnose(&self.model, &mut self.symbols, &Thresholds::default());
         self.diagnosed = Instant::now();
-        for finding in diagnosis
-            .findings
-            .iter()
-            .filter(|finding| finding.severity >= Severity::Warning)
-        {
+        for finding in diagnosis.findings.iter().filter(|finding| finding.severity >= Severity::Warning) {
             let at = finding.culprit.at.as_ref().map(|at| (&at.file, at.line));
             if self.told.insert(format!("{} {at:?}", finding.kind)) {
-                progress.note(&report::text::line(
-                    finding,
-                    self.started.elapsed().as_secs_f64(),
-                ));
+                progress.note(&report::text::line(finding, self.started.elapsed().as_secs_f64()));
             }
         }
     }

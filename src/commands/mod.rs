@@ -38,11 +38,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => {
             // clap prints help on stdout and mistakes on stderr by itself.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() {
-                COULD_NOT
-            } else {
-                HEALTHY
-            });
+            return ExitCode::from(if error.use_stderr() { COULD_NOT } else { HEALTHY });
         }
     };
     ExitCode::from(match dispatch(options.command) {
@@ -69,12 +65,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         #[cfg(feature = "lab")]
         Command::Spin => run::spin(),
         #[cfg(not(feature = "lab"))]
-        Command::List(_)
-        | Command::Run(_)
-        | Command::Eval(_)
-        | Command::Scenario { .. }
-        | Command::Spin => Err(Failure::new(
-            "this build holds no scenarios; install pollscope with its `lab` feature to have them",
-        )),
+        Command::List(_) | Command::Run(_) | Command::Eval(_) | Command::Scenario { .. } | Command::Spin => {
+            Err(Failure::new("this build holds no scenarios; install pollscope with its `lab` feature to have them"))
+        }
     }
 }

@@ -35,11 +35,7 @@ pub(crate) struct Plan<'a> {
 
 /// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what
 /// was recorded and writes `diagnosis.json`.
-pub(crate) fn observe(
-    mut command: Command,
-    folder: &Folder,
-    plan: Plan<'_>,
-) -> Result<Diagnosis, Failure> {
+pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Diagnosis, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
@@ -50,9 +46,7 @@ pub(crate) fn observe(
     let mut program = Program::start(command, &folder.log())?;
     let mut notes = watch(&mut program, &recordings, &interrupted, &plan);
 
-    let Some((recording, remark)) =
-        verdict::choose(find_recordings(&recordings), Some(program.pid()))
-    else {
+    let Some((recording, remark)) = verdict::choose(find_recordings(&recordings), Some(program.pid())) else {
         let end: String = notes.iter().map(|end| format!("{end}, and ")).collect();
         return Err(Failure::new(format!(
             "{end}nothing was recorded: the program must link pollscope-agent (`#[pollscope_agent::main]`) and be built \
@@ -71,17 +65,9 @@ pub(crate) fn observe(
 }
 
 /// Returns once the program has ended or was stopped; what it returns is worth knowing.
-fn watch(
-    program: &mut Program,
-    recordings: &Path,
-    interrupted: &AtomicBool,
-    plan: &Plan<'_>,
-) -> Vec<String> {
+fn watch(program: &mut Program, recordings: &Path, interrupted: &AtomicBool, plan: &Plan<'_>) -> Vec<String> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let progress = Progress::new(
-        &format!("observing {}", plan.name),
-        plan.expected.map(millis),
-    );
+    let progress = Progress::new(&format!("observing {}", plan.name), plan.expected.map(millis));
     let mut live = Live::new(recordings, program.pid());
     let started = Instant::now();
     loop {
@@ -90,17 +76,13 @@ fn watch(
         }
         if interrupted.load(Ordering::Relaxed) {
             let signal = program.stop(SIGINT);
-            return vec![format!(
-                "the recording was interrupted; the program was ended with {signal}"
-            )];
+            return vec![format!("the recording was interrupted; the program was ended with {signal}")];
         }
         if plan.limit.is_some_and(|limit| started.elapsed() >= limit) {
             let signal = program.stop(SIGTERM);
             let seconds = started.elapsed().as_secs();
             return vec![match plan.should_end {
-                true => format!(
-                    "the program did not end by itself and was stopped after {seconds} s with {signal}"
-                ),
+                true => format!("the program did not end by itself and was stopped after {seconds} s with {signal}"),
                 false => {
                     format!("the program was stopped after {seconds} s with {signal}, as asked")
                 }

@@ -14,25 +14,14 @@ use std::time::Duration;
 
 pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
     let Some((program, arguments)) = options.command.split_first() else {
-        return Err(Failure::new(
-            "there is no program to record; name it after `--`",
-        ));
+        return Err(Failure::new("there is no program to record; name it after `--`"));
     };
     let Some(binary) = find_program(program) else {
         let shown = program.to_string_lossy();
-        return Err(Failure::new(format!(
-            "there is no program `{shown}`; check the path or $PATH"
-        )));
+        return Err(Failure::new(format!("there is no program `{shown}`; check the path or $PATH")));
     };
-    let name = binary
-        .file_name()
-        .unwrap_or(program)
-        .to_string_lossy()
-        .into_owned();
-    let out = options
-        .out
-        .clone()
-        .unwrap_or_else(|| Path::new("pollscope-out").join(&name));
+    let name = binary.file_name().unwrap_or(program).to_string_lossy().into_owned();
+    let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
     let mut command = Command::new(program);
     command.args(arguments);
@@ -56,30 +45,16 @@ pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
 /// one of its own would panic if ours stood there first.
 fn tracing_choice(binary: &Path) -> (bool, String) {
     if env::var_os("POLLSCOPE_TRACE").is_some() {
-        return (
-            false,
-            "POLLSCOPE_TRACE is set by you and was left alone".to_owned(),
-        );
+        return (false, "POLLSCOPE_TRACE is set by you and was left alone".to_owned());
     }
     let none = "wakes and locks are seen only through pollscope_agent::layer()";
     match holds(binary, [b"pollscope_agent", b"tracing_subscriber"]) {
-        Ok([true, false]) => (
-            true,
-            "the program has no tracing subscriber, so the agent is it: wakes and locks are seen"
-                .to_owned(),
-        ),
-        Ok([true, true]) => (
-            false,
-            format!("the program brings a tracing subscriber of its own: {none}"),
-        ),
-        Ok([false, _]) => (
-            false,
-            format!("the agent is not in this binary, perhaps in one that it starts: {none}"),
-        ),
-        Err(error) => (
-            false,
-            format!("the binary could not be searched for a tracing subscriber ({error}): {none}"),
-        ),
+        Ok([true, false]) => {
+            (true, "the program has no tracing subscriber, so the agent is it: wakes and locks are seen".to_owned())
+        }
+        Ok([true, true]) => (false, format!("the program brings a tracing subscriber of its own: {none}")),
+        Ok([false, _]) => (false, format!("the agent is not in this binary, perhaps in one that it starts: {none}")),
+        Err(error) => (false, format!("the binary could not be searched for a tracing subscriber ({error}): {none}")),
     }
 }
 
@@ -89,9 +64,7 @@ fn find_program(program: &OsStr) -> Option<PathBuf> {
     if path.components().count() > 1 || path.is_absolute() {
         return path.is_file().then(|| path.to_owned());
     }
-    env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join(path))
-        .find(|path| path.is_file())
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(path)).find(|path| path.is_file())
 }
 
 /// Which of the words occur in the bytes of a file. Reads it piece by piece: binaries are large.
@@ -138,15 +111,7 @@ mod tests {
     #[test]
     fn words_are_found_in_binaries() {
         let own = env::current_exe().unwrap();
-        let absent: Vec<u8> = b"ecnes on sekam drow siht"
-            .iter()
-            .rev()
-            .copied()
-            .chain([7, 7, 7])
-            .collect();
-        assert_eq!(
-            holds(&own, [b"words_are_found_in_binaries", &absent]).unwrap(),
-            [true, false]
-        );
+        let absent: Vec<u8> = b"ecnes on sekam drow siht".iter().rev().copied().chain([7, 7, 7]).collect();
+        assert_eq!(holds(&own, [b"words_are_found_in_binaries", &absent]).unwrap(), [true, false]);
     }
 }

@@ -14,22 +14,12 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let scenario = scenario::find(&options.name)?;
-    let name = if options.cured {
-        format!("{}-cured", scenario.name)
-    } else {
-        scenario.name.to_owned()
-    };
-    let out = options
-        .out
-        .clone()
-        .unwrap_or_else(|| Path::new("pollscope-out").join(&name));
+    let name = if options.cured { format!("{}-cured", scenario.name) } else { scenario.name.to_owned() };
+    let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
-    let own =
-        env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
+    let own = env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
     let mut command = Command::new(own);
-    command
-        .args(["__scenario", scenario.name])
-        .env("POLLSCOPE_TRACE", "1");
+    command.args(["__scenario", scenario.name]).env("POLLSCOPE_TRACE", "1");
     command.env("SERVICE_SECONDS", options.seconds.to_string());
     if options.cured {
         command.arg("--cured");

@@ -27,12 +27,11 @@ pub(crate) struct Manifest(Table);
 impl Manifest {
     /// Reads the manifest of `scenario`.
     pub(crate) fn of(scenario: &Scenario) -> Result<Manifest, Failure> {
-        scenario.manifest.parse().map(Manifest).map_err(|error| {
-            Failure::cannot(
-                format_args!("read the manifest of {}", scenario.name),
-                error,
-            )
-        })
+        scenario
+            .manifest
+            .parse()
+            .map(Manifest)
+            .map_err(|error| Failure::cannot(format_args!("read the manifest of {}", scenario.name), error))
     }
 
     /// A text or number at the top; empty if it is not there.

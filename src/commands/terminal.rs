@@ -8,9 +8,7 @@ use std::time::Duration;
 /// Writes a result to stdout. A reader that went away (`| head`) is no failure.
 pub(crate) fn result(text: &str) {
     let mut stdout = anstream::stdout().lock();
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Writes one line to stderr.
@@ -28,11 +26,7 @@ impl Progress {
             Some(length) => ProgressBar::new(length),
             None => ProgressBar::new_spinner(),
         };
-        let template = if length.is_some() {
-            "{msg} {bar:30} {elapsed}"
-        } else {
-            "{msg} {spinner} {elapsed}"
-        };
+        let template = if length.is_some() { "{msg} {bar:30} {elapsed}" } else { "{msg} {spinner} {elapsed}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

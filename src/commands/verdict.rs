@@ -16,25 +16,17 @@ pub(crate) fn of_recording(path: &Path) -> Result<Diagnosis, Failure> {
     let mut model = Model::default();
     let damages = recording.for_each(|event| model.feed(&event));
     let mut diagnosis = diagnose(&model, &mut Symbols::new(), &Thresholds::default());
-    diagnosis
-        .notes
-        .extend(damages.iter().map(ToString::to_string));
+    diagnosis.notes.extend(damages.iter().map(ToString::to_string));
     diagnosis.observer.bytes = size(path);
     Ok(diagnosis)
 }
 
 /// Of several recordings, the one of process `pid`, else the largest; with a remark if there was a choice.
-pub(crate) fn choose(
-    mut found: Vec<PathBuf>,
-    pid: Option<u32>,
-) -> Option<(PathBuf, Option<String>)> {
+pub(crate) fn choose(mut found: Vec<PathBuf>, pid: Option<u32>) -> Option<(PathBuf, Option<String>)> {
     found.sort_by_key(|path| size(path));
     let own = pid.and_then(|pid| {
         let mark = format!("-{pid}-");
-        found.iter().position(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().contains(&mark))
-        })
+        found.iter().position(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(&mark)))
     });
     let others = found.len().checked_sub(1)?;
     let chosen = found.swap_remove(own.unwrap_or(others));
@@ -61,25 +53,14 @@ fn status(diagnosis: &Diagnosis, options: VerdictOptions) -> u8 {
         Level::Warning => Severity::Warning,
         Level::Critical => Severity::Critical,
     };
-    let found = diagnosis
-        .findings
-        .iter()
-        .any(|finding| finding.severity >= least);
+    let found = diagnosis.findings.iter().any(|finding| finding.severity >= least);
     let unsure = matches!(diagnosis.verdict, Verdict::Environment | Verdict::Unknown);
-    if found || (unsure && options.strict) {
-        FINDINGS
-    } else {
-        HEALTHY
-    }
+    if found || (unsure && options.strict) { FINDINGS } else { HEALTHY }
 }
 
 fn size(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return fs::metadata(folder).map_or(0, |file| file.len());
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|file| file.len())
-        .sum()
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
 }

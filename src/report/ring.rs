@@ -17,10 +17,7 @@ pub(super) fn draw(finding: &Finding) -> String {
             Some(node) => node.label.clone(),
             None => id.to_owned(),
         };
-        let waits = graph
-            .edges
-            .iter()
-            .find(|e| e.kind == EdgeType::WaitsFor && e.from == *node && e.to == next);
+        let waits = graph.edges.iter().find(|e| e.kind == EdgeType::WaitsFor && e.from == *node && e.to == next);
         let (verb, at) = match waits {
             Some(edge) => ("waits for", edge.at.as_ref()),
             None => ("is held by", None),
@@ -50,13 +47,7 @@ fn cycle(graph: &Graph) -> Vec<&str> {
     Vec::new()
 }
 
-fn walk<'g>(
-    graph: &'g Graph,
-    at: &'g str,
-    goal: &str,
-    path: &mut Vec<&'g str>,
-    seen: &mut HashSet<&'g str>,
-) -> bool {
+fn walk<'g>(graph: &'g Graph, at: &'g str, goal: &str, path: &mut Vec<&'g str>, seen: &mut HashSet<&'g str>) -> bool {
     if !seen.insert(at) {
         return false;
     }

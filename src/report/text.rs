@@ -26,17 +26,9 @@ const DIM: Style = Style::new().dimmed();
 pub fn verdict(diagnosis: &Diagnosis, folder: &str) -> String {
     let mut out = String::new();
     let program = &diagnosis.program;
-    let harmful = diagnosis
-        .findings
-        .iter()
-        .filter(|finding| finding.severity >= Severity::Warning)
-        .count();
+    let harmful = diagnosis.findings.iter().filter(|finding| finding.severity >= Severity::Warning).count();
     let headline = match diagnosis.verdict {
-        Verdict::Healthy => format!(
-            "{}healthy{:#}",
-            color(AnsiColor::Green),
-            color(AnsiColor::Green)
-        ),
+        Verdict::Healthy => format!("{}healthy{:#}", color(AnsiColor::Green), color(AnsiColor::Green)),
         Verdict::Findings => {
             let style = color(AnsiColor::Red);
             format!("{style}{}{style:#}", counted(harmful.max(1), "fault"))
@@ -50,16 +42,9 @@ pub fn verdict(diagnosis: &Diagnosis, folder: &str) -> String {
             format!("{style}unknown: too little was seen{style:#}")
         }
     };
-    let name = if program.name.is_empty() {
-        "the program"
-    } else {
-        &program.name
-    };
-    let _ = writeln!(
-        out,
-        "{BOLD}{name}{BOLD:#}, {:.1} s, {} polls: {headline}",
-        program.seconds, diagnosis.observer.polls
-    );
+    let name = if program.name.is_empty() { "the program" } else { &program.name };
+    let _ =
+        writeln!(out, "{BOLD}{name}{BOLD:#}, {:.1} s, {} polls: {headline}", program.seconds, diagnosis.observer.polls);
     for finding in diagnosis.findings.iter().take(SHOWN_WHOLE) {
         out.push('\n');
         whole(&mut out, finding);
@@ -72,11 +57,7 @@ pub fn verdict(diagnosis: &Diagnosis, folder: &str) -> String {
         let _ = writeln!(out, "{} {}", tag(finding), finding.title);
     }
     if short.len() > SHOWN_SHORT {
-        let _ = writeln!(
-            out,
-            "and {} more in diagnosis.json",
-            short.len() - SHOWN_SHORT
-        );
+        let _ = writeln!(out, "and {} more in diagnosis.json", short.len() - SHOWN_SHORT);
     }
     footer(&mut out, diagnosis, folder);
     out
@@ -85,21 +66,14 @@ pub fn verdict(diagnosis: &Diagnosis, folder: &str) -> String {
 /// One line about one finding, for a run under way.
 pub fn line(finding: &Finding, seconds: f64) -> String {
     let style = severity_style(finding.severity);
-    format!(
-        "{seconds:>5.1} s  {style}{}{style:#}  {}",
-        finding.kind, finding.title
-    )
+    format!("{seconds:>5.1} s  {style}{}{style:#}  {}", finding.kind, finding.title)
 }
 
 fn whole(out: &mut String, finding: &Finding) {
     let _ = writeln!(out, "{} {BOLD}{}{BOLD:#}", tag(finding), finding.title);
     let culprit = &finding.culprit;
     if let Some(at) = &culprit.at {
-        let call = culprit
-            .call
-            .as_ref()
-            .map(|call| format!("  calls {call}"))
-            .unwrap_or_default();
+        let call = culprit.call.as_ref().map(|call| format!("  calls {call}")).unwrap_or_default();
         field(out, "where", &format!("{BOLD}{}{BOLD:#}{call}", place(at)));
     }
     if let Some(task) = &culprit.task {
@@ -114,52 +88,21 @@ fn whole(out: &mut String, finding: &Finding) {
     let o = &finding.occurrences;
     if o.count > 0 {
         let times = counted(usize::try_from(o.count).unwrap_or(usize::MAX), "time");
-        field(
-            out,
-            "how bad",
-            &format!(
-                "{times}, worst {}, {} in all",
-                millis(o.worst_ms),
-                millis(o.total_ms)
-            ),
-        );
+        field(out, "how bad", &format!("{times}, worst {}, {} in all", millis(o.worst_ms), millis(o.total_ms)));
     }
     if !finding.amplifiers.is_empty() {
         field(out, "worse by", &finding.amplifiers.join(", "));
     }
     for victim in finding.victims.iter().take(VICTIMS) {
-        let who = victim
-            .task
-            .as_ref()
-            .map_or_else(|| "the runtime".to_owned(), task_text);
-        field(
-            out,
-            "harm",
-            &format!(
-                "{who}: {} {}",
-                victim.harm,
-                figure(victim.value, &victim.unit)
-            ),
-        );
+        let who = victim.task.as_ref().map_or_else(|| "the runtime".to_owned(), task_text);
+        field(out, "harm", &format!("{who}: {} {}", victim.harm, figure(victim.value, &victim.unit)));
     }
     if finding.victims.len() > VICTIMS {
-        field(
-            out,
-            "",
-            &format!("{DIM}and {} more{DIM:#}", finding.victims.len() - VICTIMS),
-        );
+        field(out, "", &format!("{DIM}and {} more{DIM:#}", finding.victims.len() - VICTIMS));
     }
     for (index, evidence) in finding.evidence.iter().take(EVIDENCE).enumerate() {
         let name = if index == 0 { "evidence" } else { "" };
-        field(
-            out,
-            name,
-            &format!(
-                "{}: {}",
-                evidence.what,
-                figure(evidence.value, &evidence.unit)
-            ),
-        );
+        field(out, name, &format!("{}: {}", evidence.what, figure(evidence.value, &evidence.unit)));
     }
     for (index, line) in wrap(&finding.repair).iter().enumerate() {
         field(out, if index == 0 { "repair" } else { "" }, line);
@@ -168,26 +111,15 @@ fn whole(out: &mut String, finding: &Finding) {
 
 fn footer(out: &mut String, diagnosis: &Diagnosis, folder: &str) {
     out.push('\n');
-    let answered = |answer| {
-        diagnosis
-            .checks
-            .iter()
-            .filter(move |check| check.answer == answer)
-    };
-    let clear: Vec<_> = answered(Answer::Clear)
-        .map(|check| check.kind.as_str())
-        .collect();
+    let answered = |answer| diagnosis.checks.iter().filter(move |check| check.answer == answer);
+    let clear: Vec<_> = answered(Answer::Clear).map(|check| check.kind.as_str()).collect();
     if !clear.is_empty() {
         for (index, line) in wrap(&clear.join(", ")).iter().enumerate() {
             field(out, if index == 0 { "clear" } else { "" }, line);
         }
     }
     for check in answered(Answer::CannotTell) {
-        remark(
-            out,
-            "cannot tell",
-            &format!("{}: {}", check.kind, check.why),
-        );
+        remark(out, "cannot tell", &format!("{}: {}", check.kind, check.why));
     }
     for sentence in &diagnosis.not_observable {
         remark(out, "not seen", sentence);
@@ -199,21 +131,13 @@ fn footer(out: &mut String, diagnosis: &Diagnosis, folder: &str) {
     let mut cost = format!(
         "{} at level {}, {} events, {:.1} ms of CPU",
         observer.sources.join("+"),
-        if observer.level.is_empty() {
-            "unknown"
-        } else {
-            &observer.level
-        },
+        if observer.level.is_empty() { "unknown" } else { &observer.level },
         observer.events,
         observer.agent_cpu_ms
     );
     if observer.dropped_events > 0 {
         let style = color(AnsiColor::Yellow);
-        let _ = write!(
-            cost,
-            ", {style}{} events lost{style:#}",
-            observer.dropped_events
-        );
+        let _ = write!(cost, ", {style}{} events lost{style:#}", observer.dropped_events);
     }
     field(out, "observed", &cost);
     field(out, "kept in", folder);
@@ -229,42 +153,24 @@ fn stack(out: &mut String, stack: &[Frame]) {
             _ => "?".to_owned(),
         };
         let name = if index == 0 { "stack" } else { "" };
-        field(
-            out,
-            name,
-            &format!("{place}  {DIM}{}{DIM:#}", frame.function),
-        );
+        field(out, name, &format!("{place}  {DIM}{}{DIM:#}", frame.function));
     }
     let folded = stack.len() - user.len().min(FRAMES);
     if !user.is_empty() && folded > 0 {
         let frames = counted(folded, "other frame");
-        field(
-            out,
-            "",
-            &format!("{DIM}{frames} of libraries and the runtime folded{DIM:#}"),
-        );
+        field(out, "", &format!("{DIM}{frames} of libraries and the runtime folded{DIM:#}"));
     }
 }
 
 /// Whether the frame is of the program's own code rather than of a library or the runtime.
 fn is_users(frame: &Frame) -> bool {
-    const FOREIGN: [&str; 6] = [
-        "/rustc/",
-        ".cargo/registry",
-        "/rustlib/",
-        "library/std",
-        "library/core",
-        "/sysdeps/",
-    ];
+    const FOREIGN: [&str; 6] = ["/rustc/", ".cargo/registry", "/rustlib/", "library/std", "library/core", "/sysdeps/"];
     const RUNTIME: [&str; 6] = ["std", "core", "alloc", "tokio", "pollscope_agent", "libc"];
     let Some(file) = &frame.file else {
         return false;
     };
     !FOREIGN.iter().any(|part| file.contains(part))
-        && !frame
-            .krate
-            .as_deref()
-            .is_some_and(|krate| RUNTIME.contains(&krate))
+        && !frame.krate.as_deref().is_some_and(|krate| RUNTIME.contains(&krate))
 }
 
 fn task_text(task: &TaskRef) -> String {
@@ -273,11 +179,7 @@ fn task_text(task: &TaskRef) -> String {
         (None, Some(future)) => future.clone(),
         (None, None) => {
             let root = task.id & pollscope_recording::ROOT_TASK_BIT != 0;
-            if root {
-                "the root future".to_owned()
-            } else {
-                format!("task {}", task.id)
-            }
+            if root { "the root future".to_owned() } else { format!("task {}", task.id) }
         }
     };
     if let Some(at) = &task.spawned_at {
@@ -327,11 +229,7 @@ const fn color(color: AnsiColor) -> Style {
 }
 
 fn counted(count: usize, noun: &str) -> String {
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
-    }
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn figure(value: f64, unit: &str) -> String {
@@ -374,11 +272,7 @@ mod tests {
 
     #[test]
     fn a_finding_is_told_with_its_line() {
-        let at = Location {
-            file: "src/main.rs".into(),
-            line: 7,
-            ..Location::default()
-        };
+        let at = Location { file: "src/main.rs".into(), line: 7, ..Location::default() };
         let diagnosis = Diagnosis {
             verdict: Verdict::Findings,
             findings: vec![Finding {
@@ -386,16 +280,8 @@ mod tests {
                 severity: Severity::Critical,
                 confidence: Confidence::Proven,
                 title: "a task is blocked".into(),
-                culprit: Culprit {
-                    at: Some(at),
-                    ..Culprit::default()
-                },
-                occurrences: Occurrences {
-                    count: 2,
-                    total_ms: 1500.0,
-                    worst_ms: 900.0,
-                    ..Occurrences::default()
-                },
+                culprit: Culprit { at: Some(at), ..Culprit::default() },
+                occurrences: Occurrences { count: 2, total_ms: 1500.0, worst_ms: 900.0, ..Occurrences::default() },
                 amplifiers: Vec::new(),
                 evidence: Vec::new(),
                 victims: Vec::new(),
@@ -406,23 +292,13 @@ mod tests {
             ..Diagnosis::default()
         };
         let text = anstream::adapter::strip_str(&verdict(&diagnosis, "out")).to_string();
-        assert!(
-            text.contains("the program, 0.0 s, 0 polls: 1 fault\n"),
-            "{text}"
-        );
+        assert!(text.contains("the program, 0.0 s, 0 polls: 1 fault\n"), "{text}");
         assert!(text.contains("where     src/main.rs:7\n"), "{text}");
-        assert!(
-            text.contains("2 times, worst 900.0 ms, 1.50 s in all"),
-            "{text}"
-        );
+        assert!(text.contains("2 times, worst 900.0 ms, 1.50 s in all"), "{text}");
     }
 
     #[test]
     fn long_sentences_are_wrapped() {
-        assert!(
-            wrap(&"word ".repeat(100))
-                .iter()
-                .all(|line| line.len() <= WIDTH)
-        );
+        assert!(wrap(&"word ".repeat(100)).iter().all(|line| line.len() <= WIDTH));
     }
 }

@@ -65,6 +65,12 @@ impl Binary {
         if frames.is_empty() && self.loader.find_symbol(address).is_some() {
             frames.push(self.frame(self.symbol(address), None, None));
         }
+        // The symbol table knows the full path of a function where reduced debug information has its last part only.
+        if let Some(frame) = frames.last_mut()
+            && self.loader.find_symbol(address).is_some()
+        {
+            frame.function = self.symbol(address);
+        }
         let outermost = frames.len().saturating_sub(1);
         for frame in frames.iter_mut().take(outermost) {
             frame.inlined = true;

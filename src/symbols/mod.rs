@@ -63,11 +63,17 @@ impl Symbols {
         frames
     }
 
-    /// The frames of a whole stack. All but the innermost address are return addresses, which may already belong to
-    /// the next line: the call itself stands one byte before.
+    /// The frames of a whole stack, innermost first. Where the agent copied the stack of its own thread, its own
+    /// functions come first: they are the observer's and are left out.
     pub fn stack(&mut self, stack: &[u64]) -> Vec<Frame> {
-        let calls = stack.iter().enumerate().map(|(depth, &at)| if depth == 0 { at } else { at.saturating_sub(1) });
-        calls.flat_map(|address| self.frames(address)).collect()
+        let mut addresses: Vec<Vec<Frame>> = stack.iter().map(|&address| self.frames(address)).collect();
+        if addresses.first().is_some_and(|frames| frames.iter().all(is_observer)) {
+            let strangers = |frames: &Vec<Frame>| frames.iter().any(|frame| !frame.library && !is_observer(frame));
+            let lead = addresses.iter().position(strangers).unwrap_or(addresses.len());
+            let own = addresses[..lead].iter().rposition(|frames| frames.iter().any(is_observer));
+            addresses.drain(..own.map_or(0, |last| last + 1));
+        }
+        addresses.into_iter().flatten().collect()
     }
 
     /// What hindered the look-ups.
@@ -88,6 +94,11 @@ impl Symbols {
         let frames = binary.as_ref().map(|binary| binary.frames(address.wrapping_sub(module.bias)));
         frames.filter(|frames| !frames.is_empty()).unwrap_or_else(unknown)
     }
+}
+
+/// Whether a function is the agent's, also as the method of a trait.
+fn is_observer(frame: &Frame) -> bool {
+    frame.function.trim_start_matches('<').starts_with("pollscope_agent::")
 }
 
 /// Whose code a place is, and whether that is a library.

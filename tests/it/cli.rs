@@ -11,15 +11,8 @@ fn refuses(place: &Path, arguments: &[&str], part: &str) {
     let said = pollscope(place, arguments);
     assert_eq!(said.status, Some(2), "{said:?}");
     assert_eq!(said.stdout, "", "{said:?}");
-    let sentences: Vec<_> = said
-        .stderr
-        .lines()
-        .filter(|line| line.starts_with("pollscope: "))
-        .collect();
-    assert!(
-        sentences.len() == 1 && sentences[0].contains(part),
-        "{said:?}"
-    );
+    let sentences: Vec<_> = said.stderr.lines().filter(|line| line.starts_with("pollscope: ")).collect();
+    assert!(sentences.len() == 1 && sentences[0].contains(part), "{said:?}");
 }
 
 #[test]
@@ -27,30 +20,18 @@ fn help_teaches_by_examples() {
     let place = tempdir().unwrap();
     let said = pollscope(place.path(), &["--help"]);
     assert_eq!(said.status, Some(0));
-    assert!(
-        said.stdout.contains("pollscope run blocking-call") && said.stdout.contains("Exit status"),
-        "{said:?}"
-    );
+    assert!(said.stdout.contains("pollscope run blocking-call") && said.stdout.contains("Exit status"), "{said:?}");
     assert!(!said.stdout.contains("__scenario"), "{said:?}");
     for command in ["run", "record", "diagnose", "eval"] {
         let said = pollscope(place.path(), &[command, "--help"]);
-        assert!(
-            said.status == Some(0) && said.stdout.contains("Examples:"),
-            "{said:?}"
-        );
+        assert!(said.status == Some(0) && said.stdout.contains("Examples:"), "{said:?}");
     }
 }
 
 #[test]
 fn mistakes_in_the_arguments_exit_with_2() {
     let place = tempdir().unwrap();
-    for arguments in [
-        &[][..],
-        &["frobnicate"],
-        &["record"],
-        &["diagnose"],
-        &["diagnose", ".", "--format", "xml"],
-    ] {
+    for arguments in [&[][..], &["frobnicate"], &["record"], &["diagnose"], &["diagnose", ".", "--format", "xml"]] {
         let said = pollscope(place.path(), arguments);
         assert!(said.status == Some(2) && said.stdout.is_empty(), "{said:?}");
     }
@@ -61,52 +42,24 @@ fn what_is_no_recording_is_refused() {
     let place = tempdir().unwrap();
     fs::write(place.path().join("letter.txt"), "dear reader").unwrap();
     fs::create_dir(place.path().join("empty")).unwrap();
-    refuses(
-        place.path(),
-        &["diagnose", "nowhere"],
-        "there is no recording nowhere",
-    );
+    refuses(place.path(), &["diagnose", "nowhere"], "there is no recording nowhere");
     refuses(place.path(), &["diagnose", "letter.txt"], "letter.txt");
-    refuses(
-        place.path(),
-        &["diagnose", "empty"],
-        "empty holds no recording",
-    );
+    refuses(place.path(), &["diagnose", "empty"], "empty holds no recording");
 }
 
 #[test]
 fn what_cannot_be_recorded_is_refused() {
     let place = tempdir().unwrap();
-    refuses(
-        place.path(),
-        &["record", "--", "no-such-program"],
-        "there is no program `no-such-program`",
-    );
-    refuses(
-        place.path(),
-        &["record", "--", "./no-such-program"],
-        "there is no program `./no-such-program`",
-    );
-    refuses(
-        place.path(),
-        &["record", "--", "true"],
-        "must link pollscope-agent",
-    );
-    refuses(
-        place.path(),
-        &["record", "--", "sh", "-c", "kill -9 $$"],
-        "killed by SIGKILL",
-    );
+    refuses(place.path(), &["record", "--", "no-such-program"], "there is no program `no-such-program`");
+    refuses(place.path(), &["record", "--", "./no-such-program"], "there is no program `./no-such-program`");
+    refuses(place.path(), &["record", "--", "true"], "must link pollscope-agent");
+    refuses(place.path(), &["record", "--", "sh", "-c", "kill -9 $$"], "killed by SIGKILL");
 }
 
 #[test]
 fn a_program_that_outlives_its_time_is_stopped() {
     let place = tempdir().unwrap();
-    refuses(
-        place.path(),
-        &["record", "--seconds", "1", "--", "sleep", "60"],
-        "nothing was recorded",
-    );
+    refuses(place.path(), &["record", "--seconds", "1", "--", "sleep", "60"], "nothing was recorded");
 }
 
 #[test]
@@ -115,16 +68,8 @@ fn foreign_folders_are_left_alone() {
     let letter = place.path().join("mine/letter.txt");
     fs::create_dir(place.path().join("mine")).unwrap();
     fs::write(&letter, "dear reader").unwrap();
-    refuses(
-        place.path(),
-        &["record", "--out", "mine", "--", "true"],
-        "holds no earlier run",
-    );
-    refuses(
-        place.path(),
-        &["record", "--out", "mine/letter.txt/x", "--", "true"],
-        "cannot write the folder",
-    );
+    refuses(place.path(), &["record", "--out", "mine", "--", "true"], "holds no earlier run");
+    refuses(place.path(), &["record", "--out", "mine/letter.txt/x", "--", "true"], "cannot write the folder");
     assert_eq!(fs::read_to_string(letter).unwrap(), "dear reader");
 }
 
@@ -132,21 +77,9 @@ fn foreign_folders_are_left_alone() {
 #[test]
 fn an_unknown_scenario_is_answered_with_the_nearest() {
     let place = tempdir().unwrap();
-    refuses(
-        place.path(),
-        &["run", "blocking-cal"],
-        "did you mean `blocking-call`?",
-    );
-    refuses(
-        place.path(),
-        &["run", "../../etc"],
-        "`pollscope list` names them",
-    );
-    refuses(
-        place.path(),
-        &["eval", "lock-cicle"],
-        "did you mean `lock-cycle`?",
-    );
+    refuses(place.path(), &["run", "blocking-cal"], "did you mean `blocking-call`?");
+    refuses(place.path(), &["run", "../../etc"], "`pollscope list` names them");
+    refuses(place.path(), &["eval", "lock-cicle"], "did you mean `lock-cycle`?");
     assert!(!place.path().join("pollscope-out").exists());
 }
 
@@ -161,11 +94,7 @@ fn the_list_names_every_scenario() {
     assert_eq!(json.len(), pollscope_scenarios::all().len());
     for scenario in pollscope_scenarios::all() {
         assert!(said.stdout.contains(scenario.name), "{said:?}");
-        assert!(
-            json.iter()
-                .any(|entry| entry["name"] == scenario.name && entry["title"] != ""),
-            "{json:?}"
-        );
+        assert!(json.iter().any(|entry| entry["name"] == scenario.name && entry["title"] != ""), "{json:?}");
     }
 }
 
@@ -174,9 +103,5 @@ fn the_list_names_every_scenario() {
 fn the_lean_tool_says_that_it_has_no_scenarios() {
     let place = tempdir().unwrap();
     refuses(place.path(), &["list"], "holds no scenarios");
-    refuses(
-        place.path(),
-        &["run", "blocking-call"],
-        "holds no scenarios",
-    );
+    refuses(place.path(), &["run", "blocking-call"], "holds no scenarios");
 }

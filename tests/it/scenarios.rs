@@ -28,16 +28,9 @@ fn each_fault_is_named_with_its_line() {
 
         let again = pollscope(place.path(), &["diagnose", &folder, "--format", "json"]);
         assert_eq!(again.status, Some(1), "{again:?}");
-        assert_eq!(
-            json(&again)["findings"],
-            json(&said)["findings"],
-            "the same from the disk"
-        );
+        assert_eq!(json(&again)["findings"], json(&said)["findings"], "the same from the disk");
         let text = pollscope(place.path(), &["diagnose", &folder]).stdout;
-        assert!(
-            text.contains(scenario.fault_path) && !text.contains('\u{1b}'),
-            "{text}"
-        );
+        assert!(text.contains(scenario.fault_path) && !text.contains('\u{1b}'), "{text}");
         assert!(text.lines().count() <= 50, "more than a screen:\n{text}");
     }
 }
@@ -47,10 +40,7 @@ fn each_cured_twin_is_healthy() {
     let _alone = ALONE.lock();
     for scenario in pollscope_scenarios::all() {
         let place = tempdir().unwrap();
-        let said = pollscope(
-            place.path(),
-            &["run", scenario.name, "--cured", "--format", "json"],
-        );
+        let said = pollscope(place.path(), &["run", scenario.name, "--cured", "--format", "json"]);
         assert_eq!(said.status, Some(0), "{said:?}");
         assert_eq!(json(&said)["verdict"], "healthy", "{said:?}");
     }
@@ -59,24 +49,11 @@ fn each_cured_twin_is_healthy() {
 #[test]
 fn a_killed_program_still_names_its_culprit() {
     let _alone = ALONE.lock();
-    let scenario = pollscope_scenarios::all()
-        .iter()
-        .find(|scenario| scenario.name == "blocking-call")
-        .unwrap();
+    let scenario = pollscope_scenarios::all().iter().find(|scenario| scenario.name == "blocking-call").unwrap();
     let place = tempdir().unwrap();
     let own = env!("CARGO_BIN_EXE_pollscope");
     let mut recorder = command(place.path())
-        .args([
-            "record",
-            "--out",
-            "out",
-            "--format",
-            "json",
-            "--",
-            own,
-            "__scenario",
-            scenario.name,
-        ])
+        .args(["record", "--out", "out", "--format", "json", "--", own, "__scenario", scenario.name])
         .env("SERVICE_SECONDS", "60")
         .env("POLLSCOPE_TRACE", "1")
         .stdout(std::process::Stdio::piped())
@@ -84,10 +61,7 @@ fn a_killed_program_still_names_its_culprit() {
         .unwrap();
     let program = recorded_pid(&mut recorder, &place.path().join("out/recording"));
     std::thread::sleep(Duration::from_millis(2500));
-    let killed = std::process::Command::new("kill")
-        .args(["-9", &program])
-        .status()
-        .unwrap();
+    let killed = std::process::Command::new("kill").args(["-9", &program]).status().unwrap();
     assert!(killed.success());
     let output = recorder.wait_with_output().unwrap();
     assert_eq!(output.status.into_raw(), 1 << 8, "exit status 1");
@@ -102,10 +76,8 @@ fn recorded_pid(recorder: &mut Child, recordings: &Path) -> String {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(20) {
         assert!(recorder.try_wait().unwrap().is_none(), "the recorder ended");
-        let entry: Option<PathBuf> = fs::read_dir(recordings)
-            .ok()
-            .and_then(|mut entries| entries.next())
-            .map(|entry| entry.unwrap().path());
+        let entry: Option<PathBuf> =
+            fs::read_dir(recordings).ok().and_then(|mut entries| entries.next()).map(|entry| entry.unwrap().path());
         if let Some(path) = entry {
             // <program>-<pid>-<start>
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -125,41 +97,22 @@ fn json(said: &Said) -> Value {
 fn names_the_culprit(scenario: &Scenario, diagnosis: &Value) {
     let manifest: toml::Table = scenario.manifest.parse().unwrap();
     let truth = &manifest["truth"];
-    let several = truth
-        .get("culprits")
-        .and_then(toml::Value::as_array)
-        .into_iter()
-        .flatten();
+    let several = truth.get("culprits").and_then(toml::Value::as_array).into_iter().flatten();
     let lines: Vec<usize> = truth
         .get("culprit")
         .into_iter()
         .chain(several)
         .map(|culprit| {
             let pattern = culprit["pattern"].as_str().unwrap();
-            scenario
-                .fault_source
-                .lines()
-                .position(|line| line.contains(pattern))
-                .unwrap()
-                + 1
+            scenario.fault_source.lines().position(|line| line.contains(pattern)).unwrap() + 1
         })
         .collect();
     let findings = diagnosis["findings"].as_array().unwrap();
-    let harmful: Vec<_> = findings
-        .iter()
-        .filter(|finding| finding["severity"] != "info")
-        .collect();
+    let harmful: Vec<_> = findings.iter().filter(|finding| finding["severity"] != "info").collect();
     assert_eq!(diagnosis["verdict"], "findings", "{diagnosis:#}");
     assert_eq!(harmful.len(), 1, "{diagnosis:#}");
-    assert_eq!(
-        harmful[0]["kind"],
-        truth["kind"].as_str().unwrap(),
-        "{diagnosis:#}"
-    );
+    assert_eq!(harmful[0]["kind"], truth["kind"].as_str().unwrap(), "{diagnosis:#}");
     let at = &harmful[0]["culprit"]["at"];
     assert_eq!(at["file"], scenario.fault_path, "{diagnosis:#}");
-    assert!(
-        lines.iter().any(|line| at["line"] == *line),
-        "{at} is none of {lines:?}"
-    );
+    assert!(lines.iter().any(|line| at["line"] == *line), "{at} is none of {lines:?}");
 }

@@ -28,20 +28,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// The table under "## Floors": floor -> what it may import.
 fn floors() -> BTreeMap<String, Vec<String>> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let section = text
-        .split("## Floors")
-        .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
-        .unwrap();
-    let names = |cell: &str| -> Vec<String> {
-        cell.split('`')
-            .skip(1)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect()
-    };
+    let section = text.split("## Floors").nth(1).unwrap().split("\n## ").next().unwrap();
+    let names = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
     let rows = section.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let cells: Vec<_> = row.split('|').collect();
@@ -52,16 +40,8 @@ fn floors() -> BTreeMap<String, Vec<String>> {
 
 /// The floors that `source` names, through `crate::`, `pollscope::`, a `{...}` group of either, or a crate of ours.
 fn imports(source: &str) -> Vec<String> {
-    let code = source
-        .lines()
-        .map(without_text)
-        .collect::<Vec<_>>()
-        .join("\n");
-    let word = |text: &str| {
-        text.chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect::<String>()
-    };
+    let code = source.lines().map(without_text).collect::<Vec<_>>().join("\n");
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut found = Vec::new();
     for prefix in ["crate::", "pollscope::"] {
         for (at, _) in code.match_indices(prefix) {
@@ -112,25 +92,15 @@ fn first_words(group: &str) -> Vec<String> {
 fn floors_import_only_what_the_table_allows() {
     let floors = floors();
     assert!(floors.len() >= 8, "the table is there: {floors:?}");
-    let packages = [
-        ("recording", "crates/recording/src"),
-        ("agent", "crates/agent/src"),
-        ("scenarios", "scenarios"),
-    ];
-    let own = ["symbols", "model", "detect", "report", "commands"]
-        .map(|floor| (floor, format!("src/{floor}")));
+    let packages = [("recording", "crates/recording/src"), ("agent", "crates/agent/src"), ("scenarios", "scenarios")];
+    let own = ["symbols", "model", "detect", "report", "commands"].map(|floor| (floor, format!("src/{floor}")));
     let packages = packages.map(|(floor, folder)| (floor, folder.to_owned()));
     for (floor, folder) in packages.into_iter().chain(own) {
         let allowed = &floors[floor];
         for file in sources(&root().join(folder)) {
             for import in imports(&fs::read_to_string(&file).unwrap()) {
-                let legal =
-                    import == floor || allowed.contains(&import) || !floors.contains_key(&import);
-                assert!(
-                    legal,
-                    "{} is on the floor {floor} and may not import {import}",
-                    file.display()
-                );
+                let legal = import == floor || allowed.contains(&import) || !floors.contains_key(&import);
+                assert!(legal, "{} is on the floor {floor} and may not import {import}", file.display());
             }
         }
     }
@@ -138,7 +108,8 @@ fn floors_import_only_what_the_table_allows() {
 
 #[test]
 fn the_check_of_floors_sees_every_form() {
-    let source = "use crate::{model::{A, B}, detect};\nuse pollscope::report;\nlet x = crate::symbols::X; // crate::y\n";
+    let source =
+        "use crate::{model::{A, B}, detect};\nuse pollscope::report;\nlet x = crate::symbols::X; // crate::y\n";
     assert_eq!(imports(source), ["model", "detect", "symbols", "report"]);
     assert_eq!(imports("use pollscope_recording::Event;"), ["recording"]);
 }
@@ -148,11 +119,7 @@ fn files_stay_small() {
     for folder in ["src", "crates", "scenarios", "tests"] {
         for file in sources(&root().join(folder)) {
             let lines = fs::read_to_string(&file).unwrap().lines().count();
-            assert!(
-                lines <= LONGEST,
-                "{} has {lines} lines; {LONGEST} are enough",
-                file.display()
-            );
+            assert!(lines <= LONGEST, "{} has {lines} lines; {LONGEST} are enough", file.display());
         }
     }
 }

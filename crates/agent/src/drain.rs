@@ -80,7 +80,7 @@ impl Drain {
             build_id: build_id.unwrap_or("").into(),
             wall_ns: clock::wall(),
             tokio: env!("POLLSCOPE_TOKIO_VERSION").into(),
-            sources: if self.session.tracing { "hooks,tracing" } else { "hooks" }.into(),
+            sources: if self.session.tracing { "hooks,tracing,watchdog" } else { "hooks,watchdog" }.into(),
             level: if self.session.full { "full" } else { "summary" }.into(),
             segment: 0,
         });

@@ -204,7 +204,7 @@ events! {
         state: u64,
         /// Number of the system call it sleeps in; `u64::MAX` if none or unknown.
         syscall: u64,
-        /// Return addresses, innermost first; empty if no stack could be taken.
+        /// Addresses of the calls (return addresses less one), innermost first; empty if no stack could be taken.
         stack: Vec<u64>,
     }
     /// A poll the watchdog had reported came to its end. `at` is the end. Exact, in every level.
@@ -293,7 +293,7 @@ events! {
     WaitStack {
         /// The wait.
         wait: WaitId,
-        /// Return addresses, innermost first.
+        /// Addresses of the calls (return addresses less one), innermost first.
         stack: Vec<u64>,
     }
     /// A wait ended.
