@@ -49,7 +49,7 @@ fn alive(model: &mut Model, at: u64) {
 fn stall(model: &mut Model, since: u64, length: u64, cpu_ns: u64, run_delay_ns: u64) {
     let (task, tid, observed) = (1, 10, since);
     let (at, state, syscall) = (since + length / 2, u64::from(b'S'), 230);
-    let stack = vec![1, 3];
+    let stack = vec![1, 2];
     model.feed(&Stall { at, task, tid, since, observed, cpu_ns: 0, run_delay_ns: 0, state, syscall, stack }.into());
     model.feed(&StallEnd { at: since + length, task, tid, since, cpu_ns, run_delay_ns, observed }.into());
 }
