@@ -207,7 +207,8 @@ fn finding(
         culprit: Culprit {
             task: Some(place::task(model, last.task)),
             at: blame.at.clone(),
-            call: blame.call.clone().or_else(|| Some(last.operation.clone()).filter(|name| !name.is_empty())),
+            // What stands below the await on the stack is how tokio waits; what the program called is the operation.
+            call: Some(format!("tokio::sync::{}", last.operation)).filter(|_| !last.operation.is_empty()),
             stack: blame.stack.clone(),
             spans: Vec::new(),
         },
