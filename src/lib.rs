@@ -1,4 +1,5 @@
-//! lib
+//! The diagnosis of pollscope: recordings in, findings out. The command line is in `main.rs`.
+
 pub mod detect;
 pub mod model;
 pub mod report;

@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn whose_code() {
-        let tokio = "/root/.cargo/registry/src/index.crates.io-1/tokio-1.54.1/src/task.rs";
+        let tokio = "/home/dev/.cargo/registry/src/index.crates.io-1/tokio-1.54.1/src/task.rs";
         assert_eq!(owner(Some(tokio), "x"), (Some("tokio".into()), true));
         assert_eq!(owner(Some("/rustc/abc/library/core/src/a.rs"), "x"), (Some("core".into()), true));
         assert_eq!(owner(Some("/home/me/svc/src/main.rs"), "svc::handler"), (Some("svc".into()), false));
