@@ -118,7 +118,7 @@ pub(crate) struct RunOptions {
     /// Run the twin without the fault
     #[arg(long)]
     pub(crate) cured: bool,
-    /// Folder for the recording and the diagnosis [default: pollscope-out/NAME]
+    /// Folder for the recording and the diagnosis; an earlier run there is replaced [default: pollscope-out/NAME]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// How long the service works
@@ -130,7 +130,7 @@ pub(crate) struct RunOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct RecordOptions {
-    /// Folder for the recording and the diagnosis [default: pollscope-out/PROGRAM]
+    /// Folder for the recording and the diagnosis; an earlier run there is replaced [default: pollscope-out/PROGRAM]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Stop the program after so many seconds

@@ -1,6 +1,6 @@
 //! The built binary, and what it said.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What one invocation came to.
@@ -28,4 +28,11 @@ pub(crate) fn pollscope(place: &Path, arguments: &[&str]) -> Said {
     };
     assert!(!said.stderr.contains("panicked at"), "{said:?}");
     said
+}
+
+/// A program of `tests/programs`, which `cargo test` builds as an example.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_pollscope")).with_file_name("examples").join(name);
+    assert!(path.is_file(), "{} is missing: `cargo build --examples` builds it", path.display());
+    path
 }

@@ -28,6 +28,9 @@ pub enum DamageKind {
     Missing,
     /// The file could not be read at all.
     Unreadable,
+    /// Segments that are not there: the oldest went to keep the disk budget, or files were lost. What still holds is
+    /// said again after the gap.
+    Gone,
 }
 
 /// A part of a recording that could not be read as it was meant.
@@ -45,7 +48,10 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "segment {} at byte {}: {}", self.segment, self.at_byte, self.what)
+        match self.kind {
+            DamageKind::Gone | DamageKind::Unreadable => write!(f, "segment {} {}", self.segment, self.what),
+            _ => write!(f, "segment {} at byte {}: {}", self.segment, self.at_byte, self.what),
+        }
     }
 }
 
@@ -165,7 +171,12 @@ impl Recording {
             Err(error) => return vec![unreadable(0, error)],
         };
         let mut damages = Vec::new();
+        let mut next = 0;
         for &number in segments.keys() {
+            if number > next {
+                damages.push(gone(next, number));
+            }
+            next = number.saturating_add(1);
             match load(&self.dir, number) {
                 Ok(loaded) => damages.append(&mut decode(number, &loaded, &mut 0, &mut each)),
                 Err(error) => damages.push(unreadable(number, error)),
@@ -198,6 +209,23 @@ impl Recording {
             None => OpenError::NotARecording(self.dir),
         })
     }
+}
+
+/// The segments from `from` up to `to` are not there.
+fn gone(from: u64, to: u64) -> Damage {
+    let (count, first) = (to - from, from == 0);
+    let what = match (count, first) {
+        (1, true) => "is gone, probably to keep the disk budget: nothing is known of the time before the next".into(),
+        (1, false) => "is missing: what happened in it is not known".into(),
+        (_, true) => {
+            format!(
+                "and the {} after it are gone, probably to keep the disk budget: nothing is known of that time",
+                count - 1
+            )
+        }
+        (_, false) => format!("and the {} after it are missing: what happened in them is not known", count - 1),
+    };
+    Damage { segment: from, at_byte: 0, kind: DamageKind::Gone, what }
 }
 
 fn begin(from: impl Read) -> io::Result<Vec<u8>> {

@@ -4,6 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use dial9_trace_format::encoder::{Encoder, Schema};
+use dial9_trace_format::schema::FieldDef;
+use dial9_trace_format::types::{FieldType, FieldValue};
 use pollscope_recording::*;
 
 struct Folder(PathBuf);
@@ -157,7 +160,7 @@ fn rotation_keeps_open_facts() {
     writer.finish().unwrap();
     std::fs::remove_file(folder.0.join("000000.pollscope.gz")).unwrap();
     let (events, damages) = read(&folder.0);
-    assert_eq!(damages, []);
+    assert_eq!(damages.iter().map(|damage| (damage.segment, damage.kind)).collect::<Vec<_>>(), [(0, DamageKind::Gone)]);
     let held = Acquired { at: 6, resource: 9, task: 3, permits: 1 }.into();
     assert_eq!(events[..2], [task(3), held]);
     assert!(!events.contains(&task(4)));
@@ -174,7 +177,43 @@ fn the_oldest_goes_over_budget() {
     let sizes = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
     assert!(sizes.sum::<u64>() <= 64 << 10);
     assert!(!folder.0.join("000000.pollscope.gz").exists());
-    assert_eq!(read(&folder.0).0.last(), Some(&poll(39_999)));
+    let (events, damages) = read(&folder.0);
+    assert_eq!(events.last(), Some(&poll(39_999)));
+    assert!(matches!(&damages[..], [Damage { segment: 0, kind: DamageKind::Gone, .. }]), "{damages:?}");
+}
+
+#[test]
+fn a_missing_segment_is_told() {
+    let folder = Folder::new("gap");
+    let options = WriterOptions { segment_bytes: 4096, ..WriterOptions::default() };
+    let mut writer = Writer::create(&folder.0, options).unwrap();
+    (0..2000).for_each(|n| writer.write(&poll(n)).unwrap());
+    writer.finish().unwrap();
+    std::fs::remove_file(folder.0.join("000001.pollscope.gz")).unwrap();
+    std::fs::remove_file(folder.0.join("000002.pollscope.gz")).unwrap();
+    let (events, damages) = read(&folder.0);
+    assert_eq!((events.first(), events.last()), (Some(&poll(0)), Some(&poll(1999))));
+    let told: Vec<_> = damages.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["segment 1 and the 1 after it are missing: what happened in them is not known"]);
+}
+
+#[test]
+fn other_versions_are_read_as_far_as_they_are_known() {
+    let mut encoder = Encoder::new();
+    let newer = Schema::new("Frobnicated", vec![FieldDef::new("depth", FieldType::Varint)]);
+    let older =
+        Schema::new("Poll", vec![FieldDef::new("task", FieldType::Varint), FieldDef::new("tid", FieldType::Varint)]);
+    for _ in 0..3 {
+        encoder.write_event(&newer, 5, &[FieldValue::Varint(7)]).unwrap();
+    }
+    encoder.write_event(&older, 6, &[FieldValue::Varint(3), FieldValue::Varint(1)]).unwrap();
+    let bytes = encoder.finish();
+    let mut events = Vec::new();
+    let damages = read_segment(&bytes, |event| events.push(event));
+    assert_eq!(events, [Poll { at: 6, task: 3, tid: 1, duration_ns: 0 }.into()]);
+    let told: Vec<_> = damages.iter().map(|damage| (damage.kind, damage.what.as_str())).collect();
+    let newer = (DamageKind::Newer, "3 `Frobnicated` of a newer pollscope left out");
+    assert_eq!(told, [newer, (DamageKind::Missing, "1 `Poll` without a usable `duration_ns`")]);
 }
 
 #[test]
