@@ -6,11 +6,12 @@ mod blocking_call;
 mod cpu_bound_poll;
 mod diagnosis;
 mod environment;
-mod lock_cycle;
 mod open_polls;
 mod place;
 #[cfg(test)]
 mod tests;
+mod victims;
+mod waits;
 
 pub use diagnosis::*;
 
@@ -73,11 +74,9 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
     let polls = open_polls::judge(model, symbols, thresholds);
     let environment = environment::detect(model, &polls);
     let machine = environment.answer == Answer::Found;
-    let outcomes = [
-        blocking_call::detect(model, &polls, thresholds),
-        cpu_bound_poll::detect(model, &polls, thresholds),
-        lock_cycle::detect(model, symbols, thresholds),
-    ];
+    let mut outcomes =
+        vec![blocking_call::detect(model, &polls, thresholds), cpu_bound_poll::detect(model, &polls, thresholds)];
+    outcomes.extend(waits::detect(model, symbols, thresholds));
     let mut checks = vec![environment];
     let mut findings = Vec::new();
     for outcome in outcomes {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::place::{self, Blame};
-use super::{Confidence, Culprit, Evidence, Finding, Location, Occurrences, Severity, Stretch, Thresholds, Victim, ms};
+use super::{
+    Confidence, Culprit, Evidence, Finding, Location, Occurrences, Severity, Stretch, Thresholds, ms, victims,
+};
 use crate::model::{Model, Stall};
 use crate::symbols::Symbols;
 
@@ -112,7 +114,7 @@ fn finding(
 ) -> Option<Finding> {
     let length = |poll: &Judged<'_>| poll.end - poll.stall.since;
     let worst = group.iter().copied().max_by_key(|poll| length(poll))?;
-    let (victims, harm) = victims(model, group, thresholds);
+    let (victims, harm) = victims::of(model, group, thresholds);
     let open = group.iter().any(|poll| poll.stall.end.is_none() && length(poll) > thresholds.stuck_ns);
     let severity = if open || harm >= thresholds.critical_ns {
         Severity::Critical
@@ -168,40 +170,6 @@ fn finding(
         repair: (words.repair)(&spot, blame.call.as_deref()),
         read_more: super::read_more(words.kind),
     })
-}
-
-/// Who was late while a poll of the group was open, worst first, and the worst harm.
-fn victims(model: &Model, group: &[&Judged<'_>], thresholds: &Thresholds) -> (Vec<Victim>, u64) {
-    let overlap = |from: u64, to: u64| {
-        group.iter().map(|poll| poll.end.min(to).saturating_sub(poll.stall.since.max(from))).max().unwrap_or(0)
-    };
-    let mut tasks: BTreeMap<u64, u64> = BTreeMap::new();
-    for delay in &model.delays {
-        // Only the part that fell into the poll is its doing.
-        let harm = overlap(delay.at.saturating_sub(delay.delay_ns), delay.at);
-        if harm > 0 {
-            let worst = tasks.entry(delay.task).or_default();
-            *worst = (*worst).max(harm);
-        }
-    }
-    let late = |beat: &&crate::model::LateBeatFacts| overlap(beat.due, beat.at.max(beat.due + beat.late_ns));
-    let mut runtimes: BTreeMap<u64, u64> = BTreeMap::new();
-    for beat in &model.late_beats {
-        let worst = runtimes.entry(beat.runtime).or_default();
-        *worst = (*worst).max(late(&beat));
-    }
-    let mut victims: Vec<(u64, Victim)> = Vec::new();
-    for (&id, &harm) in runtimes.iter().filter(|(_, harm)| **harm > 0) {
-        let harm_text = format!("timers of runtime {id} late");
-        victims.push((harm, Victim { task: None, harm: harm_text, value: ms(harm), unit: "ms".into() }));
-    }
-    for (&id, &harm) in &tasks {
-        let task = Some(place::task(model, id));
-        victims.push((harm, Victim { task, harm: "started late".into(), value: ms(harm), unit: "ms".into() }));
-    }
-    victims.sort_by_key(|(harm, _)| std::cmp::Reverse(*harm));
-    let worst = victims.first().map_or(0, |(harm, _)| *harm);
-    (victims.into_iter().take(thresholds.victims).map(|(_, victim)| victim).collect(), worst)
 }
 
 fn amplifiers(model: &Model, all: &[Judged<'_>], group: &[&Judged<'_>]) -> Vec<String> {

@@ -147,7 +147,7 @@ fn locks() -> Model {
     let mut model = program("hooks,tracing,watchdog");
     for resource in [1, 2] {
         let made = place(10 + resource as u32);
-        model.feed(&Resource { at: 0, resource, parent: 0, kind: text("Mutex"), made }.into());
+        model.feed(&Resource { at: 0, resource, parent: 0, kind: text("Mutex"), made, permits: 0, stranger: 0 }.into());
         model.feed(&Acquired { at: 5 * MS, resource, task: resource, permits: 1 }.into());
     }
     for (wait, task, resource) in [(1, 1, 2), (2, 2, 1), (3, 3, 1)] {
@@ -180,7 +180,10 @@ fn a_wait_too_short_or_with_progress_or_beside_a_timer_is_no_deadlock() {
     let mut short = locks();
     alive(&mut short, 500 * MS);
     let mut timer = locks();
-    timer.feed(&Resource { at: 0, resource: 9, parent: 0, kind: text("Sleep"), made: place(1) }.into());
+    timer.feed(
+        &Resource { at: 0, resource: 9, parent: 0, kind: text("Sleep"), made: place(1), permits: 0, stranger: 0 }
+            .into(),
+    );
     timer.feed(&Wait { at: 13 * MS, wait: 9, resource: 9, task: 1, operation: text("Sleep") }.into());
     alive(&mut timer, 2000 * MS);
     let mut moving = locks();

@@ -1,10 +1,10 @@
 //! How each event changes the model.
 
-use pollscope_recording::{Event, Nanos, TaskId};
+use pollscope_recording::{Event, Nanos, ResourceId, TaskId};
 
 use super::{
-    DelayFacts, KEPT, KEPT_DEAD_TASKS, KEPT_SAMPLES, LateBeatFacts, Model, ProcessFacts, ResourceFacts, RuntimeFacts,
-    Sample, Stall, ThreadFacts, WaitFacts,
+    DelayFacts, Held, KEPT, KEPT_DEAD_TASKS, KEPT_SAMPLES, LateBeatFacts, Model, ProcessFacts, ResourceFacts,
+    RuntimeFacts, Sample, Stall, ThreadFacts, WaitFacts,
 };
 
 impl Model {
@@ -59,6 +59,8 @@ impl Model {
                 facts.kind = task.kind.to_string();
                 facts.name = task.name.to_string();
                 facts.spawned = task.spawned.clone();
+                facts.parent = task.parent;
+                facts.began = at;
             }
             Event::TaskEnd(end) => self.end_task(end.task, at),
             Event::Polls(polls) => {
@@ -111,10 +113,14 @@ impl Model {
         let at = event.at();
         match event {
             Event::Resource(resource) => {
+                let receiver = self.resources.get(&resource.resource).and_then(|known| known.receiver);
                 let facts = ResourceFacts {
                     kind: resource.kind.to_string(),
                     parent: resource.parent,
                     made: resource.made.clone(),
+                    permits: resource.permits,
+                    stranger: resource.stranger,
+                    receiver,
                 };
                 self.resources.insert(resource.resource, facts);
             }
@@ -123,25 +129,20 @@ impl Model {
                 self.holders.remove(&end.resource);
             }
             Event::Acquired(taken) => {
-                // Said again at the start of each segment: the same fact, not one more permit.
                 let held = self.holders.entry(taken.resource).or_default().entry(taken.task).or_default();
-                *held = (*held).max(taken.permits.max(1));
-            }
-            Event::Released(given) => {
-                let Some(holders) = self.holders.get_mut(&given.resource) else { return };
-                // A guard may be dropped by another task than took it; with one holder there is no doubt whose it was.
-                let owner = if holders.contains_key(&given.task) || holders.len() != 1 {
-                    given.task
-                } else {
-                    holders.keys().next().copied().unwrap_or(given.task)
-                };
-                if let Some(held) = holders.get_mut(&owner) {
-                    *held = held.saturating_sub(given.permits.max(1));
-                    if *held == 0 {
-                        holders.remove(&owner);
-                    }
+                // Said again at the start of each segment, with its own time: the same fact, not one more permit.
+                if held.permits == 0 {
+                    *held = Held { permits: taken.permits.max(1), takings: 1, since: at, last: at };
+                } else if at > held.last {
+                    *held = Held {
+                        permits: held.permits + taken.permits.max(1),
+                        takings: held.takings + 1,
+                        last: at,
+                        ..*held
+                    };
                 }
             }
+            Event::Released(given) => self.released(given.resource, given.task, given.permits.max(1)),
             Event::Wait(wait) => {
                 let facts =
                     self.waits.entry(wait.wait).or_insert_with(|| WaitFacts { since: at, ..Default::default() });
@@ -153,6 +154,11 @@ impl Model {
             Event::WaitStack(wait) => {
                 if let Some(facts) = self.waits.get_mut(&wait.wait) {
                     facts.stack = wait.stack.clone();
+                }
+            }
+            Event::Granted(granted) => {
+                if let Some(facts) = self.waits.get_mut(&granted.wait) {
+                    facts.granted = Some(at);
                 }
             }
             Event::WaitEnd(end) => {
@@ -171,6 +177,29 @@ impl Model {
             Event::End(end) => self.ended = Some(end.why.to_string()),
             Event::ThreadEnd(_) => {}
             _ => {}
+        }
+    }
+
+    fn released(&mut self, resource: ResourceId, task: TaskId, permits: u64) {
+        let facts = self.resources.entry(resource).or_default();
+        if facts.kind == "Channel" {
+            facts.receiver = Some(task);
+            return;
+        }
+        let Some(holders) = self.holders.get_mut(&resource) else { return };
+        // A guard may be dropped by another task than took it; then the one who has held it longest lets go.
+        let owner = if holders.contains_key(&task) {
+            task
+        } else {
+            facts.stranger = task;
+            holders.iter().min_by_key(|(_, held)| held.since).map_or(task, |(&owner, _)| owner)
+        };
+        if let Some(held) = holders.get_mut(&owner) {
+            held.permits = held.permits.saturating_sub(permits);
+            held.takings = held.takings.saturating_sub(1).max(u64::from(held.permits > 0));
+            if held.permits == 0 {
+                holders.remove(&owner);
+            }
         }
     }
 

@@ -57,6 +57,10 @@ pub struct TaskFacts {
     pub name: String,
     /// Where it was spawned.
     pub spawned: Place,
+    /// When its spawn was seen.
+    pub began: Nanos,
+    /// Task that spawned it; 0 if none.
+    pub parent: TaskId,
     /// When it ended.
     pub ended: Option<Nanos>,
     /// When it was last known to move: a poll or a wait that ended.
@@ -134,6 +138,25 @@ pub struct ResourceFacts {
     pub parent: ResourceId,
     /// Where it was made.
     pub made: Place,
+    /// Permits or places it began with; 0 if unknown.
+    pub permits: u64,
+    /// A task that gave permits back without having taken any; 0 if there was none.
+    pub stranger: TaskId,
+    /// Of a channel: who received last.
+    pub receiver: Option<TaskId>,
+}
+
+/// Permits one task holds of one resource.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held {
+    /// How many.
+    pub permits: u64,
+    /// In how many takings.
+    pub takings: u64,
+    /// Since when it has held any.
+    pub since: Nanos,
+    /// When it last took some.
+    pub last: Nanos,
 }
 
 /// A wait under way.
@@ -147,6 +170,8 @@ pub struct WaitFacts {
     pub operation: String,
     /// When it began.
     pub since: Nanos,
+    /// When what it asks for became its own, if its task has not noticed since.
+    pub granted: Option<Nanos>,
     /// The stack on which it began; empty until it has lasted about a second.
     pub stack: Vec<u64>,
 }

@@ -42,7 +42,7 @@ pub struct Model {
     /// Locks, semaphores, channels and timers by number.
     pub resources: BTreeMap<ResourceId, ResourceFacts>,
     /// Permits held: resource, then task.
-    pub holders: BTreeMap<ResourceId, BTreeMap<TaskId, u64>>,
+    pub holders: BTreeMap<ResourceId, BTreeMap<TaskId, Held>>,
     /// Waits under way.
     pub waits: BTreeMap<WaitId, WaitFacts>,
     /// Polls seen.

@@ -8,3 +8,4 @@ mod programs;
 mod scenarios;
 mod tidy;
 mod tool;
+mod waits;

@@ -122,8 +122,8 @@ impl Drain {
             self.tell(tid, raw);
         }
         own.for_each(|event| self.write(event));
-        let stacks = self.locks.long_waits(now, &mut self.unwinder);
-        stacks.into_iter().for_each(|event| self.write(event));
+        let ripe = self.locks.ripe(now, &mut self.unwinder);
+        ripe.into_iter().for_each(|event| self.write(event));
         if last || now - self.window >= WINDOW {
             self.summarize(&slots, now);
         }
@@ -178,8 +178,14 @@ impl Drain {
             }
             What::Made { resource, parent, kind, made } => {
                 let (kind, made) = (self.text(kind), made.map(|made| self.place(made)).unwrap_or_default());
-                self.locks.made(words::Resource { at, resource, parent, kind, made });
+                self.locks.made(words::Resource { at, resource, parent, kind, made, permits: 0, stranger: 0 });
             }
+            What::Capacity { resource, permits } => self.locks.capacity(resource, permits),
+            What::HandedOver { wait, task, permits } => {
+                let event = self.locks.handed_over(at, wait, task, permits);
+                event.into_iter().for_each(|event| self.write(event));
+            }
+            What::Granted { wait } => self.locks.granted(at, wait),
             What::Dropped { resource } => {
                 let events = self.locks.dropped(at, resource);
                 events.into_iter().for_each(|event| self.write(event));

@@ -54,6 +54,11 @@ pub(crate) enum What {
         kind: &'static str,
         made: Option<StaticPlace>,
     },
+    /// How many permits a semaphore began with.
+    Capacity {
+        resource: ResourceId,
+        permits: u64,
+    },
     Dropped {
         resource: ResourceId,
     },
@@ -73,6 +78,16 @@ pub(crate) enum What {
         task: TaskId,
         operation: &'static str,
         stack: Option<Box<RawStack>>,
+    },
+    /// A task gave permits back, and they went to one who waits.
+    HandedOver {
+        wait: WaitId,
+        task: TaskId,
+        permits: u64,
+    },
+    /// Everything a wait asks for is its own now; its task has yet to poll it.
+    Granted {
+        wait: WaitId,
     },
     WaitEnd {
         wait: WaitId,

@@ -1,25 +1,24 @@
 //! tokio's tracing events -> wakes, locks, waits. One reading of them, behind two fronts: our own lean `Subscriber` for
 //! a program that has none, and a layer for one that has.
 
+mod fields;
 #[cfg(feature = "layer")]
 pub(crate) mod layer;
 mod names;
+mod operations;
 pub(crate) mod subscriber;
 
 use crate::clock;
-use crate::raw::{StaticPlace, What};
+use crate::raw::What;
 use crate::session::Session;
 use crate::slots;
-use crate::stack::capture_here;
 use crate::wakes;
-use names::intern;
-use pollscope_recording::{ResourceId, TaskId};
+use fields::Fields;
+use pollscope_recording::TaskId;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use tracing_core::field::{Field, Visit};
 use tracing_core::{Event, Metadata, span};
 
 /// A span of tokio's, packed into the 64 bits of its id, so that entering one needs no look-up.
@@ -30,11 +29,19 @@ const TAG_BITS: u32 = 4;
 const TASK: u64 = 1;
 const LOCAL_TASK: u64 = 2;
 const BLOCKING_TASK: u64 = 3;
+/// A `Mutex` or a `RwLock`: who holds it stands in events of its own.
 const LOCK: u64 = 4;
-const INTERNAL: u64 = 5;
-const OTHER_RESOURCE: u64 = 6;
-const OPERATION: u64 = 7;
-const OTHER: u64 = 8;
+/// A `Semaphore`: who holds its permits follows from its operations.
+const SEMAPHORE: u64 = 5;
+/// The semaphore of a bounded channel: its permits are free places, and who gives them back receives.
+const CHANNEL: u64 = 6;
+/// The semaphore inside a lock or a semaphore; carries the number of what it is inside of.
+const PART_OF_LOCK: u64 = 7;
+const PART_OF_SEMAPHORE: u64 = 8;
+/// A timer, a oneshot, a barrier: a wait for it may end by itself.
+const OTHER_RESOURCE: u64 = 9;
+const OPERATION: u64 = 10;
+const OTHER: u64 = 11;
 
 impl Span {
     fn new(tag: u64, number: u64) -> Span {
@@ -47,7 +54,11 @@ impl Span {
         self.0 >> TAG_BITS
     }
     fn is_resource(self) -> bool {
-        matches!(self.tag(), LOCK | INTERNAL | OTHER_RESOURCE)
+        (LOCK..=OTHER_RESOURCE).contains(&self.tag())
+    }
+    /// Whether its end matters, so that handles to it are counted.
+    fn is_counted(self) -> bool {
+        matches!(self.tag(), LOCK | SEMAPHORE | CHANNEL | OPERATION | LOCAL_TASK | BLOCKING_TASK)
     }
 }
 
@@ -58,8 +69,22 @@ const SHARDS: usize = 64;
 /// What is known of a span that is alive and whose end matters.
 struct Alive {
     handles: u64,
-    operation: &'static str,
+    /// Of an operation.
+    operation: Operation,
+}
+
+/// An operation on a resource under way.
+#[derive(Clone, Copy, Default)]
+struct Operation {
+    /// tokio's name of it.
+    name: &'static str,
+    /// It was polled and is not ready.
     waiting: bool,
+    /// The operation that is waited for: this one's number, or that of the one it is part of.
+    whole: u64,
+    /// Permits it asks for and has been given.
+    requested: u64,
+    obtained: u64,
 }
 
 static ALIVE: [Mutex<Option<HashMap<u64, Alive>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
@@ -98,72 +123,11 @@ pub(crate) fn is_ours(metadata: &Metadata<'_>) -> bool {
         "runtime.resource" | "runtime.resource.async_op" => metadata.target().starts_with("tokio::"),
         _ => matches!(
             metadata.target(),
-            "tokio::task::waker" | "runtime::resource::poll_op" | "runtime::resource::state_update"
+            "tokio::task::waker"
+                | "runtime::resource::poll_op"
+                | "runtime::resource::state_update"
+                | "runtime::resource::async_op::state_update"
         ),
-    }
-}
-
-/// The fields of tokio's spans and events, by the names tokio gives them.
-#[derive(Default)]
-struct Fields {
-    task: u64,
-    name: Option<Box<str>>,
-    kind: &'static str,
-    concrete_type: &'static str,
-    internal: bool,
-    file: Option<&'static str>,
-    line: u64,
-    column: u64,
-    source: &'static str,
-    operation: &'static str,
-    ready: Option<bool>,
-    locked: Option<bool>,
-    write_locked: Option<bool>,
-    readers: Option<u64>,
-    readers_operation: &'static str,
-}
-
-impl Fields {
-    fn place(&self) -> Option<StaticPlace> {
-        Some(StaticPlace { file: self.file?, line: self.line as u32, column: self.column as u32 })
-    }
-}
-
-impl Visit for Fields {
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        match field.name() {
-            "task.id" => self.task = value,
-            "loc.line" => self.line = value,
-            "loc.col" => self.column = value,
-            "current_readers" => self.readers = Some(value),
-            _ => {}
-        }
-    }
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        match field.name() {
-            "is_internal" => self.internal = value,
-            "is_ready" => self.ready = Some(value),
-            "locked" => self.locked = Some(value),
-            "write_locked" => self.write_locked = Some(value),
-            _ => {}
-        }
-    }
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "concrete_type" => self.concrete_type = intern(value),
-            "loc.file" => self.file = Some(intern(value)),
-            "source" => self.source = intern(value),
-            "op" => self.operation = intern(value),
-            "current_readers.op" => self.readers_operation = intern(value),
-            _ => {}
-        }
-    }
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        match field.name() {
-            "kind" => self.kind = intern(&format!("{value:?}")),
-            "task.name" => self.name = Some(format!("{value:?}")).filter(|name| !name.is_empty()).map(Into::into),
-            _ => {}
-        }
     }
 }
 
@@ -179,14 +143,26 @@ pub(crate) fn new_span(session: &Session, attributes: &span::Attributes<'_>) -> 
         "runtime.resource" => new_resource(&fields),
         _ => {
             let span = Span::new(OPERATION, NEXT.fetch_add(1, Ordering::Relaxed));
-            keep(span, fields.source);
+            // The acquisition inside a lock's operation is made while that is entered.
+            let whole = innermost(|outer| outer.tag() == OPERATION && inside(fields.source)).unwrap_or(span).number();
+            keep(span, Operation { name: fields.source, whole, ..Operation::default() });
             span
         }
     }
 }
 
-fn keep(span: Span, operation: &'static str) {
-    with_alive(span, |alive| alive.insert(span.0, Alive { handles: 1, operation, waiting: false }));
+fn keep(span: Span, operation: Operation) {
+    with_alive(span, |alive| alive.insert(span.0, Alive { handles: 1, operation }));
+}
+
+/// Whether an operation is that of a semaphore, which may be inside another.
+fn inside(source: &str) -> bool {
+    source == "Acquire::new"
+}
+
+/// Reads and changes an operation under way.
+fn with_operation<T>(span: Span, body: impl FnOnce(&mut Operation) -> T) -> Option<T> {
+    with_alive(span, |alive| alive.get_mut(&span.0).map(|alive| body(&mut alive.operation)))
 }
 
 fn new_task(session: &Session, fields: Fields) -> Span {
@@ -204,7 +180,7 @@ fn new_task(session: &Session, fields: Fields) -> Span {
     if tag == TASK || worker {
         return if worker { Span::new(OTHER, fields.task) } else { span };
     }
-    keep(span, "");
+    keep(span, Operation::default());
     let kind = if tag == LOCAL_TASK { "local" } else { "blocking" };
     if let (Some(slot), Some(spawned)) = (slots::current(), fields.place()) {
         let parent = slot.current_task().unwrap_or(0);
@@ -216,17 +192,21 @@ fn new_task(session: &Session, fields: Fields) -> Span {
 
 fn new_resource(fields: &Fields) -> Span {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let tag = match fields.concrete_type {
-        _ if fields.internal => INTERNAL,
-        "Mutex" | "RwLock" | "Semaphore" => LOCK,
-        _ => OTHER_RESOURCE,
+    let owner = if fields.internal { innermost(Span::is_resource) } else { None };
+    let span = match (fields.concrete_type, owner) {
+        // What is internal is made inside what it belongs to; only a channel's semaphore belongs to nothing traced.
+        ("Semaphore", None) if fields.internal => Span::new(CHANNEL, number),
+        (_, Some(owner)) if owner.tag() == LOCK => Span::new(PART_OF_LOCK, owner.number()),
+        (_, Some(owner)) if owner.tag() == SEMAPHORE => Span::new(PART_OF_SEMAPHORE, owner.number()),
+        ("Mutex" | "RwLock", _) => Span::new(LOCK, number),
+        ("Semaphore", _) if !fields.internal => Span::new(SEMAPHORE, number),
+        _ => Span::new(OTHER_RESOURCE, number),
     };
-    let span = Span::new(tag, number);
-    if tag == LOCK {
-        keep(span, "");
+    if span.is_counted() {
+        keep(span, Operation::default());
+        let kind = if span.tag() == CHANNEL { "Channel" } else { fields.concrete_type };
         if let Some(slot) = slots::current() {
-            let what = What::Made { resource: number, parent: 0, kind: fields.concrete_type, made: fields.place() };
-            slot.note(clock::now(), what);
+            slot.note(clock::now(), What::Made { resource: number, parent: 0, kind, made: fields.place() });
         }
     }
     span
@@ -261,7 +241,7 @@ pub(crate) fn exit(span: Span) {
 /// One more handle to a span.
 #[inline]
 pub(crate) fn clone_span(span: Span) {
-    if matches!(span.tag(), LOCK | OPERATION | LOCAL_TASK | BLOCKING_TASK) {
+    if span.is_counted() {
         with_alive(span, |alive| {
             if let Some(alive) = alive.get_mut(&span.0) {
                 alive.handles += 1;
@@ -272,7 +252,7 @@ pub(crate) fn clone_span(span: Span) {
 
 /// One handle less; true when it was the last.
 pub(crate) fn close(span: Span) -> bool {
-    if !matches!(span.tag(), LOCK | OPERATION | LOCAL_TASK | BLOCKING_TASK) {
+    if !span.is_counted() {
         return false;
     }
     let ended = with_alive(span, |alive| {
@@ -284,8 +264,8 @@ pub(crate) fn close(span: Span) -> bool {
     let (now, number) = (clock::now(), span.number());
     if let Some(slot) = slots::current() {
         match span.tag() {
-            LOCK => slot.note(now, What::Dropped { resource: number }),
-            OPERATION if ended.waiting => slot.note(now, What::WaitEnd { wait: number, ready: false }),
+            LOCK | SEMAPHORE | CHANNEL => slot.note(now, What::Dropped { resource: number }),
+            OPERATION if ended.operation.waiting => slot.note(now, What::WaitEnd { wait: number, ready: false }),
             OPERATION => {}
             _ => slot.note(now, What::End { task: number }),
         }
@@ -309,49 +289,8 @@ pub(crate) fn event(event: &Event<'_>) {
                 wakes::woken(task.number(), clock::now());
             }
         }
-        "runtime::resource::poll_op" => poll_operation(&fields),
-        _ => state(&fields),
+        "runtime::resource::poll_op" => operations::polled(&fields),
+        "runtime::resource::async_op::state_update" => operations::permits(&fields),
+        _ => operations::state(&fields),
     }
-}
-
-/// An operation on a resource was polled.
-fn poll_operation(fields: &Fields) {
-    // The innermost resource tells whose poll this is; that of an internal semaphore is told again by its owner's.
-    let Some(resource) = innermost(Span::is_resource).filter(|span| span.tag() == LOCK) else { return };
-    let Some(operation) = innermost(|span| span.tag() == OPERATION) else { return };
-    let Some(slot) = slots::current() else { return };
-    let ready = fields.ready == Some(true);
-    let (changed, name) = with_alive(operation, |alive| match alive.get_mut(&operation.0) {
-        Some(entry) => (std::mem::replace(&mut entry.waiting, !ready) == ready, entry.operation),
-        None => (false, ""),
-    });
-    if !changed {
-        return;
-    }
-    let (now, wait) = (clock::now(), operation.number());
-    if ready {
-        slot.note(now, What::WaitEnd { wait, ready: true });
-        return;
-    }
-    // The await stack of the user is on the thread right now, and nowhere later.
-    let stack = slot.bounds.and_then(|bounds| capture_here(bounds.stack_high)).map(Box::new);
-    slot.note(now, What::Wait { wait, resource: resource.number(), task: current_task(), operation: name, stack });
-}
-
-/// The state of a resource changed.
-fn state(fields: &Fields) {
-    let Some(resource) = innermost(Span::is_resource).filter(|span| span.tag() == LOCK) else { return };
-    let resource: ResourceId = resource.number();
-    let taken = match (fields.locked, fields.write_locked, fields.readers) {
-        (Some(locked), _, _) => locked,
-        (_, Some(locked), _) => locked,
-        (_, _, Some(_)) if fields.readers_operation == "add" => true,
-        (_, _, Some(_)) if fields.readers_operation == "sub" => false,
-        _ => return,
-    };
-    let Some(slot) = slots::current() else { return };
-    let (task, permits) = (current_task(), 1);
-    let what =
-        if taken { What::Acquired { resource, task, permits } } else { What::Released { resource, task, permits } };
-    slot.note(clock::now(), what);
 }

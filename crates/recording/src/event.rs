@@ -249,10 +249,15 @@ events! {
         resource: ResourceId,
         /// The `Mutex`, `RwLock`, ... an internal semaphore belongs to; 0 if none.
         parent: ResourceId,
-        /// tokio's concrete type: `Mutex`, `Semaphore`, `Sleep`, ...
+        /// `Mutex`, `RwLock`, `Semaphore` or `Channel` (a bounded one).
         kind: Text,
-        /// Where it was made; unknown for internal ones.
+        /// Where it was made; unknown for channels.
         made: Place,
+        /// Permits a semaphore or places a channel began with; 0 for locks and if unknown.
+        permits: u64,
+        /// A task that gave permits back without having taken any, the latest; 0 if there was none. Where there is one,
+        /// permits move between tasks, and who holds them is less certain.
+        stranger: TaskId,
     }
     /// A resource was dropped.
     ResourceEnd {
@@ -269,7 +274,8 @@ events! {
         /// Permits taken; 1 for a Mutex.
         permits: u64,
     }
-    /// A task gave a lock or permits back.
+    /// A task gave a lock or permits back. For a channel: it received, so that places became free; written when the
+    /// receiver is another than before.
     Released {
         /// What was given back.
         resource: ResourceId,
@@ -278,7 +284,8 @@ events! {
         /// Permits given back.
         permits: u64,
     }
-    /// A task started to wait for a resource.
+    /// A task started to wait for a resource. Waits for what may end by itself (timers, oneshots) are written only for
+    /// tasks that also wait for a lock for long.
     Wait {
         /// Number of the wait.
         wait: WaitId,
@@ -295,6 +302,12 @@ events! {
         wait: WaitId,
         /// Addresses of the calls (return addresses less one), innermost first.
         stack: Vec<u64>,
+    }
+    /// What a wait asks for became its own, but its task has not polled it since. Written once that has lasted for
+    /// 100 ms; `at` is when it was granted.
+    Granted {
+        /// The wait.
+        wait: WaitId,
     }
     /// A wait ended.
     WaitEnd {

@@ -17,11 +17,20 @@ pub struct OpenFacts {
     tasks: BTreeMap<TaskId, Task>,
     resources: BTreeMap<ResourceId, Resource>,
     acquired: BTreeMap<ResourceId, VecDeque<Acquired>>,
-    waits: BTreeMap<WaitId, (Wait, Option<WaitStack>)>,
+    /// Of channels, which nobody holds: who received last.
+    receivers: BTreeMap<ResourceId, Released>,
+    waits: BTreeMap<WaitId, OpenWait>,
     waits_of: BTreeSet<(TaskId, WaitId)>,
     stalls: Vec<Stall>,
     not_observable: Vec<NotObservable>,
     cost: Option<Cost>,
+}
+
+#[derive(Debug, Clone)]
+struct OpenWait {
+    wait: Wait,
+    stack: Option<WaitStack>,
+    granted: Option<Granted>,
 }
 
 impl OpenFacts {
@@ -49,6 +58,7 @@ impl OpenFacts {
             Event::ResourceEnd(event) => {
                 self.resources.remove(&event.resource);
                 self.acquired.remove(&event.resource);
+                self.receivers.remove(&event.resource);
             }
             Event::Acquired(event) => {
                 let holders = self.acquired.entry(event.resource).or_default();
@@ -59,17 +69,22 @@ impl OpenFacts {
             }
             Event::Released(event) => self.released(event),
             Event::Wait(event) => {
-                self.waits.insert(event.wait, (event.clone(), None));
+                self.waits.insert(event.wait, OpenWait { wait: event.clone(), stack: None, granted: None });
                 self.waits_of.insert((event.task, event.wait));
             }
             Event::WaitStack(event) => {
-                if let Some((_, stack)) = self.waits.get_mut(&event.wait) {
-                    *stack = Some(event.clone());
+                if let Some(open) = self.waits.get_mut(&event.wait) {
+                    open.stack = Some(event.clone());
+                }
+            }
+            Event::Granted(event) => {
+                if let Some(open) = self.waits.get_mut(&event.wait) {
+                    open.granted = Some(event.clone());
                 }
             }
             Event::WaitEnd(event) => {
-                if let Some((wait, _)) = self.waits.remove(&event.wait) {
-                    self.waits_of.remove(&(wait.task, wait.wait));
+                if let Some(open) = self.waits.remove(&event.wait) {
+                    self.waits_of.remove(&(open.wait.task, open.wait.wait));
                 }
             }
             Event::Cost(event) => self.cost = Some(event.clone()),
@@ -94,9 +109,11 @@ impl OpenFacts {
         self.tasks.values().for_each(|fact| each(fact.clone().into()));
         self.resources.values().for_each(|fact| each(fact.clone().into()));
         self.acquired.values().flatten().for_each(|fact| each(fact.clone().into()));
-        for (wait, stack) in self.waits.values() {
-            each(wait.clone().into());
-            stack.iter().for_each(|fact| each(fact.clone().into()));
+        self.receivers.values().for_each(|fact| each(fact.clone().into()));
+        for open in self.waits.values() {
+            each(open.wait.clone().into());
+            open.stack.iter().for_each(|fact| each(fact.clone().into()));
+            open.granted.iter().for_each(|fact| each(fact.clone().into()));
         }
         self.stalls.iter().for_each(|fact| each(fact.clone().into()));
         self.not_observable.iter().for_each(|fact| each(fact.clone().into()));
@@ -116,6 +133,10 @@ impl OpenFacts {
     /// Takes permits from those this task took, the oldest first; and if it took none (a guard can be sent to another
     /// task) from those of anyone.
     fn released(&mut self, released: &Released) {
+        if self.resources.get(&released.resource).is_some_and(|resource| &*resource.kind == "Channel") {
+            self.receivers.insert(released.resource, released.clone());
+            return;
+        }
         let Some(holders) = self.acquired.get_mut(&released.resource) else {
             return;
         };

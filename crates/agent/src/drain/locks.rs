@@ -1,34 +1,54 @@
 //! Who holds and who waits, kept for what is alive. Locks nobody ever waits for cost the recording nothing: their
-//! making, their holder and their releases are written only once somebody waits.
+//! making, their holders and their releases are written only once somebody waits.
 
 use crate::stack::{RawStack, Unwinder};
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, ResourceId, TaskId, WaitId};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// A wait of this age is worth the unwinding of its stack.
 const LONG: Nanos = 300_000_000;
+/// A lock that was granted and not picked up for this long is told: its task has had every chance to be polled.
+const LEFT: Nanos = 100_000_000;
 
 struct Lock {
     made: words::Resource,
     contended: bool,
     holders: Vec<words::Acquired>,
+    /// Of a channel: who received last.
+    receiver: Option<TaskId>,
 }
 
 struct Waiting {
-    since: Nanos,
+    wait: words::Wait,
     stack: Option<Box<RawStack>>,
+    told: bool,
+    long: bool,
+    granted: Option<Nanos>,
 }
 
 #[derive(Default)]
 pub(crate) struct Locks {
     locks: HashMap<ResourceId, Lock>,
     waits: HashMap<WaitId, Waiting>,
+    waits_of: HashMap<TaskId, Vec<WaitId>>,
+    /// Waits that are not long yet, and grants that are not left yet, oldest first.
+    ripening: VecDeque<(Nanos, WaitId)>,
+    granted: VecDeque<(Nanos, WaitId)>,
+    /// Tasks with long waits, and how many: everything else they wait for is told too.
+    followed: HashMap<TaskId, usize>,
 }
 
 impl Locks {
     pub(crate) fn made(&mut self, made: words::Resource) {
-        self.locks.insert(made.resource, Lock { made, contended: false, holders: Vec::new() });
+        let lock = Lock { made, contended: false, holders: Vec::new(), receiver: None };
+        self.locks.insert(lock.made.resource, lock);
+    }
+
+    pub(crate) fn capacity(&mut self, resource: ResourceId, permits: u64) {
+        if let Some(lock) = self.locks.get_mut(&resource) {
+            lock.made.permits = permits;
+        }
     }
 
     pub(crate) fn dropped(&mut self, at: Nanos, resource: ResourceId) -> Option<Event> {
@@ -46,46 +66,140 @@ impl Locks {
     ) -> Option<Event> {
         let lock = self.locks.get_mut(&resource)?;
         let event = words::Acquired { at, resource, task, permits };
-        lock.holders.push(event.clone());
+        match lock.holders.last_mut() {
+            Some(last) if last.task == task => last.permits += permits,
+            _ => lock.holders.push(event.clone()),
+        }
         (lock.contended || always).then(|| event.into())
     }
 
     pub(crate) fn released(&mut self, at: Nanos, resource: ResourceId, task: TaskId, permits: u64) -> Option<Event> {
+        let contended = self.locks.get(&resource)?.contended;
+        // A future that is dropped with what it was granted gives back what nobody ever took.
+        if contended && self.drops_a_grant(resource, task) {
+            return None;
+        }
         let lock = self.locks.get_mut(&resource)?;
-        // A guard that moved to another task is released there: then the one who has held it longest lets go.
-        let held = lock.holders.iter().position(|held| held.task == task).or((!lock.holders.is_empty()).then_some(0))?;
-        let held = lock.holders.remove(held);
-        lock.contended.then(|| words::Released { at, resource, task: held.task, permits }.into())
+        if &*lock.made.kind == "Channel" {
+            let changed = lock.receiver.replace(task) != Some(task);
+            return (lock.contended && changed).then(|| words::Released { at, resource, task, permits }.into());
+        }
+        if lock.holders.iter().all(|held| held.task != task) {
+            lock.made.stranger = task;
+        }
+        give_back(&mut lock.holders, task, permits);
+        lock.contended.then(|| words::Released { at, resource, task, permits }.into())
+    }
+
+    fn drops_a_grant(&self, resource: ResourceId, task: TaskId) -> bool {
+        self.waits_of.get(&task).into_iter().flatten().any(|wait| {
+            self.waits.get(wait).is_some_and(|waiting| waiting.wait.resource == resource && waiting.granted.is_some())
+        })
+    }
+
+    /// Somebody gave permits to one who waits.
+    pub(crate) fn handed_over(&mut self, at: Nanos, wait: WaitId, task: TaskId, permits: u64) -> Option<Event> {
+        let resource = self.waits.get(&wait)?.wait.resource;
+        // Who holds a lock is told by events of the lock's own.
+        let counts = self.locks.get(&resource).is_some_and(|lock| matches!(&*lock.made.kind, "Semaphore" | "Channel"));
+        if counts { self.released(at, resource, task, permits) } else { None }
+    }
+
+    pub(crate) fn granted(&mut self, at: Nanos, wait: WaitId) {
+        if let Some(waiting) = self.waits.get_mut(&wait) {
+            waiting.granted = Some(at);
+            self.granted.push_back((at, wait));
+        }
     }
 
     pub(crate) fn wait(&mut self, wait: words::Wait, stack: Option<Box<RawStack>>) -> Vec<Event> {
-        if self.waits.contains_key(&wait.wait) {
+        let (id, task, at) = (wait.wait, wait.task, wait.at);
+        if self.waits.contains_key(&id) {
             return Vec::new();
         }
-        self.waits.insert(wait.wait, Waiting { since: wait.at, stack });
         let mut events = Vec::new();
-        if let Some(lock) = self.locks.get_mut(&wait.resource)
-            && !std::mem::replace(&mut lock.contended, true)
-        {
-            events.push(lock.made.clone().into());
-            events.extend(lock.holders.iter().cloned().map(Event::from));
+        let lock = self.locks.get_mut(&wait.resource);
+        let told = lock.is_some() || self.followed.contains_key(&task);
+        if let Some(lock) = lock {
+            self.ripening.push_back((at, id));
+            if !std::mem::replace(&mut lock.contended, true) {
+                events.push(lock.made.clone().into());
+                events.extend(lock.holders.iter().cloned().map(Event::from));
+                let resource = wait.resource;
+                events.extend(lock.receiver.map(|task| words::Released { at, resource, task, permits: 1 }.into()));
+            }
         }
-        events.push(wait.into());
+        if told {
+            events.push(wait.clone().into());
+        }
+        self.waits.insert(id, Waiting { wait, stack, told, long: false, granted: None });
+        self.waits_of.entry(task).or_default().push(id);
         events
     }
 
     pub(crate) fn wait_end(&mut self, at: Nanos, wait: WaitId, ready: bool) -> Option<Event> {
-        self.waits.remove(&wait)?;
-        Some(words::WaitEnd { at, wait, ready }.into())
+        let waiting = self.waits.remove(&wait)?;
+        let task = waiting.wait.task;
+        if let Some(waits) = self.waits_of.get_mut(&task) {
+            waits.retain(|other| *other != wait);
+            if waits.is_empty() {
+                self.waits_of.remove(&task);
+            }
+        }
+        if waiting.long
+            && let Some(long) = self.followed.get_mut(&task)
+        {
+            *long -= 1;
+            if *long == 0 {
+                self.followed.remove(&task);
+            }
+        }
+        waiting.told.then(|| words::WaitEnd { at, wait, ready }.into())
     }
 
-    /// Unwinds the stacks of waits that have become long.
-    pub(crate) fn long_waits(&mut self, now: Nanos, unwinder: &mut Unwinder) -> Vec<Event> {
-        let long = self.waits.iter_mut().filter(|(_, waiting)| now.saturating_sub(waiting.since) >= LONG);
-        long.filter_map(|(wait, waiting)| {
-            let stack = unwinder.unwind(&*waiting.stack.take()?);
-            Some(words::WaitStack { at: now, wait: *wait, stack }.into())
-        })
-        .collect()
+    /// Unwinds the stacks of waits that have become long, tells what else their tasks wait for, and what was granted
+    /// and left.
+    pub(crate) fn ripe(&mut self, now: Nanos, unwinder: &mut Unwinder) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(&(since, wait)) = self.ripening.front().filter(|(since, _)| now.saturating_sub(*since) >= LONG) {
+            self.ripening.pop_front();
+            let Some(waiting) = self.waits.get_mut(&wait).filter(|waiting| waiting.wait.at == since) else { continue };
+            let task = waiting.wait.task;
+            waiting.long = true;
+            if let Some(stack) = waiting.stack.take() {
+                let stack = unwinder.unwind(&stack);
+                events.push(words::WaitStack { at: now, wait, stack }.into());
+            }
+            *self.followed.entry(task).or_default() += 1;
+            for other in self.waits_of.get(&task).into_iter().flatten() {
+                if let Some(waiting) = self.waits.get_mut(other)
+                    && !std::mem::replace(&mut waiting.told, true)
+                {
+                    events.push(waiting.wait.clone().into());
+                }
+            }
+        }
+        while let Some(&(at, wait)) = self.granted.front().filter(|(at, _)| now.saturating_sub(*at) >= LEFT) {
+            self.granted.pop_front();
+            if self.waits.get(&wait).is_some_and(|waiting| waiting.granted == Some(at)) {
+                events.push(words::Granted { at, wait }.into());
+            }
+        }
+        events
+    }
+}
+
+/// Takes permits from those `task` holds; if it holds none (a guard can be sent to another task) from who has held
+/// them longest.
+fn give_back(holders: &mut Vec<words::Acquired>, task: TaskId, mut permits: u64) {
+    while permits > 0 {
+        let own = holders.iter().position(|held| held.task == task);
+        let Some(index) = own.or((!holders.is_empty()).then_some(0)) else { return };
+        let taken = holders[index].permits.min(permits);
+        permits -= taken.max(1);
+        holders[index].permits -= taken;
+        if holders[index].permits == 0 {
+            holders.remove(index);
+        }
     }
 }

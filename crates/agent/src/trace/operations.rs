@@ -1,0 +1,124 @@
+//! What is done to locks, semaphores and channels: who waits, who takes, who gives back.
+
+use super::fields::Fields;
+use super::{
+    CHANNEL, LOCK, OPERATION, OTHER_RESOURCE, PART_OF_LOCK, PART_OF_SEMAPHORE, SEMAPHORE, Span, current_task, entered,
+    innermost, with_operation,
+};
+use crate::clock;
+use crate::raw::What;
+use crate::slots;
+use crate::stack::capture_here;
+
+/// An operation on a resource was polled.
+pub(super) fn polled(fields: &Fields) {
+    // The innermost resource tells whose poll this is; that of a part is told again by the whole.
+    let (Some(resource), Some(operation)) = (innermost(Span::is_resource), innermost(|span| span.tag() == OPERATION))
+    else {
+        return;
+    };
+    let ready = fields.ready == Some(true);
+    match resource.tag() {
+        PART_OF_SEMAPHORE => {
+            // The whole is ready too when its semaphore was closed; only what its part obtained was taken.
+            let whole = with_operation(operation, |part| part.whole).unwrap_or(operation.number());
+            with_operation(Span::new(OPERATION, whole), |whole| whole.obtained = u64::from(ready));
+            return;
+        }
+        LOCK | SEMAPHORE | CHANNEL | OTHER_RESOURCE => {}
+        _ => return,
+    }
+    let Some(slot) = slots::current() else { return };
+    let Some((before, now)) = with_operation(operation, |operation| {
+        let before = *operation;
+        operation.waiting = !ready;
+        (before, clock::now())
+    }) else {
+        return;
+    };
+    let (wait, resource_id, task) = (operation.number(), resource.number(), current_task());
+    if ready && resource.tag() == SEMAPHORE && before.obtained > 0 {
+        slot.note(now, What::Acquired { resource: resource_id, task, permits: before.requested.max(1) });
+    }
+    if before.waiting != ready {
+        return;
+    }
+    if ready {
+        slot.note(now, What::WaitEnd { wait, ready: true });
+        return;
+    }
+    // The await stack of the user is on the thread right now, and nowhere later. What ends by itself needs none.
+    let bounds = slot.bounds.filter(|_| resource.tag() != OTHER_RESOURCE);
+    let stack = bounds.and_then(|bounds| capture_here(bounds.stack_high)).map(Box::new);
+    let operation = if resource.tag() == CHANNEL { "mpsc::Sender::send" } else { before.name };
+    slot.note(now, What::Wait { wait, resource: resource_id, task, operation, stack });
+}
+
+/// Permits were asked for, or given to an operation.
+pub(super) fn permits(fields: &Fields) {
+    let Some(operation) = innermost(|span| span.tag() == OPERATION) else { return };
+    let Some(whole) = with_operation(operation, |part| part.whole) else { return };
+    let whole = Span::new(OPERATION, whole);
+    if let Some(requested) = fields.permits_requested {
+        with_operation(operation, |part| part.requested = requested);
+        with_operation(whole, |whole| whole.requested = requested);
+        return;
+    }
+    let Some(assigned) = fields.permits_obtained.filter(|permits| *permits > 0) else { return };
+    if fields.permits_operation != "add" {
+        return;
+    }
+    let Some((requested, obtained)) = with_operation(operation, |part| {
+        part.obtained += assigned;
+        (part.requested, part.obtained)
+    }) else {
+        return;
+    };
+    // An operation takes for itself inside its own poll; from outside, somebody who gives back hands them over.
+    let own = entered(|spans| {
+        let last = spans.iter().rposition(|span| *span == operation);
+        spans.last() != Some(&operation) || spans.iter().take(last.unwrap_or(0)).any(|span| *span == operation)
+    });
+    if own != Some(false) {
+        return;
+    }
+    let Some(slot) = slots::current() else { return };
+    let now = clock::now();
+    slot.note(now, What::HandedOver { wait: whole.number(), task: current_task(), permits: assigned });
+    if obtained >= requested {
+        slot.note(now, What::Granted { wait: whole.number() });
+    }
+}
+
+/// The state of a resource changed.
+pub(super) fn state(fields: &Fields) {
+    let Some(resource) = innermost(Span::is_resource) else { return };
+    let Some(slot) = slots::current() else { return };
+    let (task, number) = (current_task(), resource.number());
+    match resource.tag() {
+        LOCK => {
+            let taken = match (fields.locked, fields.write_locked, fields.readers) {
+                (Some(locked), _, _) => locked,
+                (_, Some(locked), _) => locked,
+                (_, _, Some(_)) if fields.readers_operation == "add" => true,
+                (_, _, Some(_)) if fields.readers_operation == "sub" => false,
+                _ => return,
+            };
+            let what = match taken {
+                true => What::Acquired { resource: number, task, permits: 1 },
+                false => What::Released { resource: number, task, permits: 1 },
+            };
+            slot.note(clock::now(), what);
+        }
+        PART_OF_SEMAPHORE | CHANNEL => {
+            let Some(permits) = fields.permits.filter(|permits| *permits > 0) else { return };
+            match fields.permits_operation {
+                "override" => slot.note(clock::now(), What::Capacity { resource: number, permits }),
+                "add" => slot.note(clock::now(), What::Released { resource: number, task, permits }),
+                _ => {}
+            }
+        }
+        PART_OF_LOCK => {}
+        _ => {}
+    }
+}

@@ -1,0 +1,150 @@
+//! A cycle as a finding: where each waits, the graph, and who is stuck behind it.
+
+use std::collections::BTreeSet;
+
+use pollscope_recording::{ResourceId, TaskId};
+
+use super::graph::{Hold, WaitGraph, whole};
+use super::{Cycle, Shape, Told};
+use crate::detect::place::{self, Blame};
+use crate::detect::{
+    Confidence, Culprit, Edge, EdgeType, Evidence, Finding, Graph, Location, Node, NodeType, Occurrences, Severity,
+    Stretch, Thresholds, Victim, ms, read_more,
+};
+use crate::model::{Model, WaitFacts};
+use crate::symbols::Symbols;
+
+pub(super) fn resource_label(model: &Model, resource: ResourceId) -> String {
+    let facts = model.resources.get(&resource).cloned().unwrap_or_default();
+    let kind = if facts.kind.is_empty() { "lock".to_owned() } else { facts.kind };
+    match (place::location(&facts.made), kind.as_str()) {
+        (Some(at), _) => format!("the {kind} made at {}:{}", at.file, at.line),
+        (None, "Channel") if facts.permits > 0 => format!("channel {resource} (of {} places)", facts.permits),
+        (None, _) => format!("{} {resource}", kind.to_lowercase()),
+    }
+}
+
+pub(super) fn of_cycle(
+    symbols: &mut Symbols,
+    thresholds: &Thresholds,
+    graph: &WaitGraph<'_>,
+    cycle: &Cycle<'_>,
+    shape: &Shape,
+) -> Option<Finding> {
+    let model = graph.model;
+    let blames: Vec<Blame> = cycle.waits.iter().map(|wait| place::blame(&symbols.stack(&wait.stack))).collect();
+    // The one that came last closed the cycle; a line that is known beats one that is not.
+    let (last, blame) = cycle.waits.iter().zip(&blames).max_by_key(|(wait, blame)| (blame.at.is_some(), wait.since))?;
+    let since = cycle.waits.iter().map(|wait| wait.since).max()?;
+    let lasted = model.last_at.saturating_sub(since);
+    let left: Vec<Blame> = left_waits(model, cycle).map(|wait| place::blame(&symbols.stack(&wait.stack))).collect();
+    let left_at: Option<String> = left.first().and_then(|blame| blame.at.as_ref()).map(|at| place::line(Some(at)));
+    let spots: BTreeSet<String> =
+        blames.iter().filter_map(|blame| blame.at.as_ref()).map(|at| place::line(Some(at))).collect();
+    let spots = Vec::from_iter(spots);
+    let resources: Vec<String> = cycle.resources.iter().map(|&resource| resource_label(model, resource)).collect();
+    let told = Told {
+        tasks: cycle.tasks.len(),
+        task: place::task_label(model, last.task),
+        spots: &spots,
+        resources: &resources,
+        left: left_at.as_deref(),
+    };
+    let seen_whole = blames.iter().all(|blame| blame.at.is_some()) && model.dropped == 0;
+    let figure = |what: &str, value: f64, unit: &str, at: Option<Stretch>| Evidence {
+        what: what.to_owned(),
+        value,
+        unit: unit.to_owned(),
+        at,
+    };
+    let stretch = Stretch { from_ns: since, to_ns: model.last_at, track: format!("task {}", last.task) };
+    let mut evidence = vec![
+        figure("no task of the cycle moved for", ms(lasted), "ms", Some(stretch)),
+        figure("tasks in the cycle", cycle.tasks.len() as f64, "tasks", None),
+    ];
+    for wait in left_waits(model, cycle) {
+        let unpolled = ms(model.last_at.saturating_sub(wait.granted.unwrap_or(wait.since)));
+        evidence.push(figure("granted, but its future not polled for", unpolled, "ms", None));
+    }
+    Some(Finding {
+        kind: shape.kind.to_owned(),
+        severity: Severity::Critical,
+        confidence: if seen_whole { shape.confidence } else { Confidence::Likely },
+        title: (shape.title)(&told),
+        culprit: Culprit {
+            task: Some(place::task(model, last.task)),
+            at: blame.at.clone(),
+            // What stands below the await on the stack is how tokio waits; what the program called is the operation.
+            call: Some(format!("tokio::sync::{}", last.operation)).filter(|_| !last.operation.is_empty()),
+            stack: blame.stack.clone(),
+            spans: Vec::new(),
+        },
+        occurrences: Occurrences {
+            count: 1,
+            total_ms: ms(lasted),
+            worst_ms: ms(lasted),
+            first_ns: since,
+            last_ns: model.last_at,
+        },
+        amplifiers: Vec::new(),
+        evidence,
+        victims: victims(graph, &cycle.tasks, thresholds),
+        graph: Some(drawn(graph, cycle, &blames, &left)),
+        repair: (shape.repair)(&told),
+        read_more: read_more(shape.kind),
+    })
+}
+
+/// The waits of the cycle that were granted and left.
+fn left_waits<'a>(model: &'a Model, cycle: &Cycle<'_>) -> impl Iterator<Item = &'a WaitFacts> {
+    let left = cycle.holds.iter().filter_map(|(_, _, hold)| match hold {
+        Hold::Left(wait) => Some(*wait),
+        Hold::Taken | Hold::Receives => None,
+    });
+    let left: Vec<_> = left.collect();
+    left.into_iter().filter_map(|wait| model.waits.get(&wait))
+}
+
+/// The tasks of the cycle, and those stuck behind it.
+fn victims(graph: &WaitGraph<'_>, cycle: &BTreeSet<TaskId>, thresholds: &Thresholds) -> Vec<Victim> {
+    let behind = |task: TaskId| cycle.contains(&task) || !graph.reachable(task).is_disjoint(cycle);
+    let others = graph.stuck.iter().copied().filter(|task| !cycle.contains(task));
+    let victims = cycle.iter().copied().chain(others).filter(|&task| behind(task)).take(thresholds.victims);
+    victims.map(|task| victim(graph, task)).collect()
+}
+
+pub(super) fn victim(graph: &WaitGraph<'_>, task: TaskId) -> Victim {
+    let model = graph.model;
+    let since = graph.waits.get(&task).into_iter().flatten().map(|wait| wait.since).min();
+    let waited = model.last_at.saturating_sub(since.unwrap_or(model.last_at));
+    let task = Some(place::task(model, task));
+    Victim { task, harm: "waits for ever".into(), value: ms(waited), unit: "ms".into() }
+}
+
+fn drawn(graph: &WaitGraph<'_>, cycle: &Cycle<'_>, blames: &[Blame], left: &[Blame]) -> Graph {
+    let model = graph.model;
+    let mut drawn = Graph::default();
+    for &task in &cycle.tasks {
+        let at: Option<Location> = model.tasks.get(&task).and_then(|facts| place::location(&facts.spawned));
+        let (id, label) = (format!("t{task}"), place::task_label(model, task));
+        drawn.nodes.push(Node { id, kind: NodeType::Task, label, at });
+    }
+    for &resource in &cycle.resources {
+        let at = model.resources.get(&resource).and_then(|facts| place::location(&facts.made));
+        let (id, label) = (format!("r{resource}"), resource_label(model, resource));
+        drawn.nodes.push(Node { id, kind: NodeType::Resource, label, at });
+    }
+    let mut left = left.iter();
+    for (task, resource, hold) in &cycle.holds {
+        let at = if matches!(hold, Hold::Left(_)) { left.next().and_then(|blame| blame.at.clone()) } else { None };
+        let (from, to) = (format!("t{task}"), format!("r{resource}"));
+        // No event says who owns a lock: it is who took it last and did not give it back.
+        drawn.edges.push(Edge { from, to, kind: EdgeType::Holds, at, confidence: Confidence::Likely });
+    }
+    for (wait, blame) in cycle.waits.iter().zip(blames) {
+        let (from, to) = (format!("t{}", wait.task), format!("r{}", whole(model, wait.resource)));
+        let (kind, at) = (EdgeType::WaitsFor, blame.at.clone());
+        drawn.edges.push(Edge { from, to, kind, at, confidence: Confidence::Proven });
+    }
+    drawn
+}

@@ -1,0 +1,128 @@
+//! Tasks that wait for each other, and so for ever: one graph, and what each shape of cycle in it is called.
+
+mod channel_cycle;
+mod finding;
+mod futurelock;
+mod graph;
+mod lock_cycle;
+mod permit_leak;
+mod pool_starvation;
+mod rwlock_deadlock;
+mod self_deadlock;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pollscope_recording::{ResourceId, TaskId};
+
+use super::{Answer, Confidence, Finding, Outcome, Thresholds};
+use crate::model::{Model, WaitFacts};
+use crate::symbols::Symbols;
+use graph::{Hold, WaitGraph, whole};
+
+/// Tasks that wait for each other, with what they wait for.
+struct Cycle<'a> {
+    tasks: BTreeSet<TaskId>,
+    waits: Vec<&'a WaitFacts>,
+    resources: BTreeSet<ResourceId>,
+    /// What keeps them from each other.
+    holds: Vec<(TaskId, ResourceId, Hold)>,
+}
+
+impl<'a> Cycle<'a> {
+    fn new(graph: &WaitGraph<'a>, tasks: BTreeSet<TaskId>) -> Cycle<'a> {
+        let waits: Vec<&WaitFacts> = tasks.iter().filter_map(|task| graph.waits.get(task)).flatten().copied().collect();
+        let resources: BTreeSet<ResourceId> = waits.iter().map(|wait| whole(graph.model, wait.resource)).collect();
+        let mut holds = Vec::new();
+        for &resource in &resources {
+            let inside = graph.holders_of(resource).filter(|(task, _)| tasks.contains(task));
+            holds.extend(inside.map(|(task, hold)| (task, resource, hold)));
+        }
+        Cycle { tasks, waits, resources, holds }
+    }
+
+    /// The only resource everybody waits for, if there is just one.
+    fn only_resource(&self) -> Option<ResourceId> {
+        self.resources.first().copied().filter(|_| self.resources.len() == 1)
+    }
+}
+
+/// How one shape of cycle is recognized and put into words.
+struct Shape {
+    kind: &'static str,
+    is: fn(&WaitGraph<'_>, &Cycle<'_>) -> bool,
+    /// `{}` where they wait, and what for.
+    title: fn(&Told<'_>) -> String,
+    repair: fn(&Told<'_>) -> String,
+    /// The most that can be said: no event tells who holds, so some shapes are surer than others.
+    confidence: Confidence,
+}
+
+/// What the words of a shape are made of.
+struct Told<'a> {
+    tasks: usize,
+    /// The task that closed the cycle.
+    task: String,
+    /// `file:line` of the waits, each once.
+    spots: &'a [String],
+    /// What is waited for, with where it was made.
+    resources: &'a [String],
+    /// Where a future waits that was granted what it asked for and is not polled.
+    left: Option<&'a str>,
+}
+
+impl Told<'_> {
+    fn spots(&self) -> String {
+        match self.spots {
+            [] => "lines that could not be seen".to_owned(),
+            spots => spots.join(" and "),
+        }
+    }
+}
+
+/// From the most particular to the most general: the first that fits names the cycle.
+const SHAPES: [&Shape; 6] = [
+    &futurelock::SHAPE,
+    &channel_cycle::SHAPE,
+    &pool_starvation::SHAPE,
+    &rwlock_deadlock::SHAPE,
+    &self_deadlock::SHAPE,
+    &lock_cycle::SHAPE,
+];
+
+pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Outcome> {
+    let kinds = SHAPES.iter().map(|shape| shape.kind).chain([permit_leak::KIND]);
+    if !model.has_source("tracing") {
+        let why = "locks are seen only with the tracing source: build tokio with its `tracing` feature and turn the source on";
+        return kinds.map(|kind| Outcome::new(kind, Answer::CannotTell, why)).collect();
+    }
+    let graph = WaitGraph::new(model, thresholds);
+    let mut found: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
+    for tasks in graph.cycles() {
+        let cycle = Cycle::new(&graph, tasks);
+        if let Some(shape) = SHAPES.iter().find(|shape| (shape.is)(&graph, &cycle)) {
+            let finding = finding::of_cycle(symbols, thresholds, &graph, &cycle, shape);
+            found.entry(shape.kind).or_default().extend(finding);
+        }
+    }
+    found.insert(permit_leak::KIND, permit_leak::findings(symbols, thresholds, &graph));
+    kinds
+        .map(|kind| {
+            let findings = found.remove(kind).unwrap_or_default();
+            let waiting = graph.waits.len();
+            let mut outcome = if !findings.is_empty() {
+                Outcome::new(kind, Answer::Found, format!("{} group(s) of tasks that can never move", findings.len()))
+            } else if model.dropped > 0 && waiting > 0 {
+                let why = "tasks wait for locks, but events were lost, so their holders are not certain";
+                Outcome::new(kind, Answer::CannotTell, why)
+            } else {
+                Outcome::new(
+                    kind,
+                    Answer::Clear,
+                    format!("{waiting} tasks wait for locks or channels, none of them so"),
+                )
+            };
+            outcome.findings = findings;
+            outcome
+        })
+        .collect()
+}

@@ -1,0 +1,97 @@
+//! `permit-leak`: every permit of a semaphore is with tasks that have ended without giving theirs back.
+
+use pollscope_recording::ResourceId;
+
+use super::finding::{resource_label, victim};
+use super::graph::WaitGraph;
+use crate::detect::place;
+use crate::detect::{
+    Confidence, Culprit, Evidence, Finding, Occurrences, Severity, Stretch, Thresholds, ms, read_more,
+};
+use crate::model::{Held, WaitFacts};
+use crate::symbols::Symbols;
+
+pub(super) const KIND: &str = "permit-leak";
+
+pub(super) fn findings(symbols: &mut Symbols, thresholds: &Thresholds, graph: &WaitGraph<'_>) -> Vec<Finding> {
+    let semaphores = graph.model.holders.iter().filter(|(resource, _)| graph.kind(**resource) == "Semaphore");
+    semaphores
+        .filter_map(|(&resource, held)| {
+            let waits: Vec<&WaitFacts> = graph.waiting_for(resource).collect();
+            let gone = |task| graph.model.tasks.get(task).is_none_or(|facts| facts.ended.is_some());
+            let leaked: u64 = held.iter().filter(|(task, _)| gone(task)).map(|(_, held)| held.permits).sum();
+            let capacity = graph.model.resources.get(&resource)?.permits;
+            // Where a permit was given back by a stranger, permits move, and who has ended may have passed his on.
+            let moves = graph.model.resources.get(&resource)?.stranger != 0;
+            let last = waits.iter().map(|wait| wait.since).max()?;
+            let long = graph.model.last_at.saturating_sub(last) >= thresholds.deadlock_ns;
+            let all = capacity > 0 && leaked >= capacity;
+            (all && long && !moves)
+                .then(|| finding(symbols, thresholds, graph, resource, &waits, leaked, held))
+                .flatten()
+        })
+        .collect()
+}
+
+fn finding(
+    symbols: &mut Symbols,
+    thresholds: &Thresholds,
+    graph: &WaitGraph<'_>,
+    resource: ResourceId,
+    waits: &[&WaitFacts],
+    leaked: u64,
+    held: &std::collections::BTreeMap<u64, Held>,
+) -> Option<Finding> {
+    let model = graph.model;
+    let first = waits.iter().min_by_key(|wait| wait.since)?;
+    let lasted = model.last_at.saturating_sub(first.since);
+    let blame = place::blame(&symbols.stack(&first.stack));
+    let leaker = held.iter().max_by_key(|(_, held)| held.since).map(|(&task, _)| task);
+    let made = model.resources.get(&resource).and_then(|facts| place::location(&facts.made));
+    let label = resource_label(model, resource);
+    let spot = place::line(blame.at.as_ref());
+    let spawned = leaker.and_then(|task| place::task(model, task).spawned_at);
+    let stretch = Stretch { from_ns: first.since, to_ns: model.last_at, track: format!("task {}", first.task) };
+    Some(Finding {
+        kind: KIND.to_owned(),
+        severity: Severity::Critical,
+        confidence: Confidence::Likely,
+        title: format!(
+            "all {leaked} permits of {label} went with {} task(s) that have ended without giving them back",
+            held.len()
+        ),
+        culprit: Culprit {
+            task: leaker.map(|task| place::task(model, task)),
+            at: made.or_else(|| blame.at.clone()),
+            call: None,
+            stack: blame.stack.clone(),
+            spans: Vec::new(),
+        },
+        occurrences: Occurrences {
+            count: leaked,
+            total_ms: ms(lasted),
+            worst_ms: ms(lasted),
+            first_ns: first.since,
+            last_ns: model.last_at,
+        },
+        amplifiers: Vec::new(),
+        evidence: vec![
+            Evidence {
+                what: "permits that never came back".into(),
+                value: leaked as f64,
+                unit: "permits".into(),
+                at: None,
+            },
+            Evidence { what: "nobody got one for".into(), value: ms(lasted), unit: "ms".into(), at: Some(stretch) },
+        ],
+        victims: waits.iter().take(thresholds.victims).map(|wait| victim(graph, wait.task)).collect(),
+        graph: None,
+        repair: format!(
+            "Keep the permit in a variable that lives as long as the work (`let _permit = ...`) rather than calling \
+             `forget()` and `add_permits()`, which an early return, `?` or a panic skips. Look at what the tasks spawned \
+             at {} do with theirs; others now wait at {spot}.",
+            place::line(spawned.as_ref()),
+        ),
+        read_more: read_more(KIND),
+    })
+}
