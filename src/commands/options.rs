@@ -82,6 +82,17 @@ pub(crate) enum Format {
     Json,
 }
 
+/// How a diagnosis is written to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerdictFormat {
+    /// One screen for people
+    Text,
+    /// The whole diagnosis, for scripts
+    Json,
+    /// Who waits for whom, for Graphviz
+    Dot,
+}
+
 /// The least severity that makes the exit status 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Level {
@@ -94,8 +105,8 @@ pub(crate) enum Level {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct VerdictOptions {
     /// How to write the diagnosis to stdout
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = VerdictFormat::Text)]
+    pub(crate) format: VerdictFormat,
     /// The least severity that makes the exit status 1
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Warning)]
     pub(crate) fail_on: Level,

@@ -1,6 +1,6 @@
 //! From a recording on disk to a diagnosis, and from a diagnosis to what the user sees and the exit status.
 
-use super::options::{Format, Level, VerdictOptions};
+use super::options::{Level, VerdictFormat, VerdictOptions};
 use super::{FINDINGS, Failure, HEALTHY, terminal};
 use pollscope::detect::{Diagnosis, Severity, Thresholds, Verdict, diagnose};
 use pollscope::model::Model;
@@ -40,9 +40,13 @@ pub(crate) fn choose(mut found: Vec<PathBuf>, pid: Option<u32>) -> Option<(PathB
 
 /// Writes the diagnosis to stdout, and says the exit status it deserves.
 pub(crate) fn show(diagnosis: &Diagnosis, folder: &str, options: VerdictOptions) -> u8 {
+    let page = Path::new(folder).join("report.html");
+    let page = page.is_file().then(|| page.display().to_string());
+    let screen = report::text::Screen { columns: terminal::columns(), folder, page: page.as_deref() };
     terminal::result(&match options.format {
-        Format::Text => report::text::verdict(diagnosis, folder),
-        Format::Json => report::json::diagnosis(diagnosis),
+        VerdictFormat::Text => report::text::verdict(diagnosis, &screen),
+        VerdictFormat::Json => report::json::diagnosis(diagnosis),
+        VerdictFormat::Dot => report::dot::diagnosis(diagnosis),
     });
     status(diagnosis, options)
 }
