@@ -3,7 +3,7 @@
 use super::options::{Level, VerdictFormat, VerdictOptions};
 use super::{FINDINGS, Failure, HEALTHY, terminal};
 use pollscope::detect::{Diagnosis, Severity, Thresholds, Verdict, diagnose};
-use pollscope::model::Model;
+use pollscope::model::{Model, Series};
 use pollscope::report;
 use pollscope::symbols::Symbols;
 use pollscope_recording::Recording;
@@ -12,13 +12,23 @@ use std::path::{Path, PathBuf};
 
 /// Reads the recording at `path` whole and diagnoses it; what is damaged is said in the notes.
 pub(crate) fn of_recording(path: &Path) -> Result<Diagnosis, Failure> {
+    read(path).map(|(diagnosis, _)| diagnosis)
+}
+
+/// The same, with what happened when.
+pub(crate) fn read(path: &Path) -> Result<(Diagnosis, Series), Failure> {
     let recording = Recording::open(path).map_err(|error| Failure::new(error.to_string()))?;
     let mut model = Model::default();
-    let damages = recording.for_each(|event| model.feed(&event));
+    let mut series = Series::default();
+    let damages = recording.for_each(|event| {
+        series.feed(&event);
+        model.feed(&event);
+    });
+    series.finish();
     let mut diagnosis = diagnose(&model, &mut Symbols::new(), &Thresholds::default());
     diagnosis.notes.extend(damages.iter().map(ToString::to_string));
     diagnosis.observer.bytes = size(path);
-    Ok(diagnosis)
+    Ok((diagnosis, series))
 }
 
 /// Of several recordings, the one of process `pid`, else the largest; with a remark if there was a choice.
