@@ -45,7 +45,10 @@ pub(super) fn counted(count: u64, noun: &str) -> String {
 /// A figure with its unit.
 pub(super) fn figure(value: f64, unit: &str) -> String {
     match unit {
+        "ns" => millis(value / 1e6),
+        "µs" | "us" => millis(value / 1e3),
         "ms" => millis(value),
+        "s" => millis(value * 1e3),
         "" => number(value),
         _ => format!("{} {unit}", number(value)),
     }
@@ -156,6 +159,8 @@ mod tests {
         assert_eq!(figure(0.221, "ms"), "221 µs");
         assert_eq!(figure(123.96, "ms"), "124.0 ms");
         assert_eq!(figure(5580.0, "ms"), "5.58 s");
+        assert_eq!(figure(198_072.0, "µs"), "198.1 ms");
+        assert_eq!(figure(0.25, "s"), "250.0 ms");
         assert_eq!(figure(2.0, "tasks"), "2 tasks");
         assert_eq!(bytes(3 << 20), "3.0 MiB");
     }

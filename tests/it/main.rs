@@ -4,6 +4,8 @@
 
 mod cli;
 #[cfg(feature = "lab")]
+mod report;
+#[cfg(feature = "lab")]
 mod scenarios;
 mod tidy;
 mod tool;

@@ -1,12 +1,16 @@
 //! One fault: what happened, where, how bad, what to do.
 
-use super::{EdgeType, Excerpt, Page, ring};
-use crate::detect::{Evidence, Finding, Frame, Location, Severity, TaskRef};
+use super::{EdgeType, Excerpt, Page, prose, ring};
+use crate::detect::{Evidence, Finding, Frame, Location, Severity, Stretch, TaskRef, Victim};
 use crate::report::{ring as cycle, words};
 use maud::{Markup, html};
 
 /// Most frames of a stack that are written down.
 const MOST_FRAMES: usize = 400;
+/// Frames of the program's own code that are shown before the rest is folded.
+const USERS: usize = 12;
+/// Victims that are shown before the rest is folded.
+const VICTIMS: usize = 5;
 
 /// The lines that wait, of a finding about who waits for whom; the culprit's first.
 pub(super) fn waiting_places(finding: &Finding) -> impl Iterator<Item = &Location> {
@@ -30,7 +34,7 @@ pub(super) fn section(number: usize, finding: &Finding, page: &Page<'_>) -> Mark
                 span.tag { (words::confidence(finding.confidence)) }
                 @for amplifier in &finding.amplifiers { span.tag { "worse by " code { (amplifier) } } }
             }
-            h2 { (finding.title) }
+            h2 { (prose(&finding.title)) }
             dl.rows {
                 @if let Some(at) = &culprit.at {
                     dt { "Where" }
@@ -46,7 +50,7 @@ pub(super) fn section(number: usize, finding: &Finding, page: &Page<'_>) -> Mark
                 }
             }
             (numbers(finding, page))
-            div.repair { h3 { "Repair" } p { (finding.repair) } (read_more(&finding.read_more)) }
+            div.repair { h3 { "Repair" } p { (prose(&finding.repair)) } (read_more(&finding.read_more)) }
             @if let Some(graph) = &finding.graph {
                 h3 { "Who waits for whom" }
                 (ring::draw(number, graph))
@@ -154,13 +158,13 @@ fn sources(finding: &Finding, page: &Page<'_>) -> Markup {
 }
 
 fn stack(stack: &[Frame]) -> Markup {
-    let users: Vec<_> = stack.iter().filter(|frame| words::is_users(frame)).take(MOST_FRAMES).collect();
+    let users: Vec<_> = stack.iter().filter(|frame| words::is_users(frame)).take(USERS).collect();
     let folded = stack.len() - users.len();
     html! {
         @if users.is_empty() { p.soft.small { "No frame of the program's own code was recognized." } }
         @else { ol.stack { @for frame in &users { (frame_row(frame, true)) } } }
         @if folded > 0 { details {
-            summary { "The whole stack, with " (words::counted(folded as u64, "frame")) " of libraries and the runtime" }
+            summary { "The whole stack, with " (words::counted(folded as u64, "frame")) " more, most of libraries and the runtime" }
             ol.stack { @for frame in stack.iter().take(MOST_FRAMES) { (frame_row(frame, words::is_users(frame))) } }
             @if stack.len() > MOST_FRAMES { p.soft.small { (stack.len() - MOST_FRAMES) " outer frames left out." } }
         } }
@@ -183,16 +187,28 @@ fn evidence(evidence: &[Evidence], page: &Page<'_>) -> Markup {
     if evidence.is_empty() {
         return html! { p.soft.small { "None is told." } };
     }
-    html! { div.scroll { table {
-        thead { tr { th scope="col" { "What" } th.figure scope="col" { "Figure" } th scope="col" { "Where to see it" } } }
-        tbody { @for one in evidence { tr {
-            td { (one.what) }
-            (figure(one.value, &one.unit))
-            td.soft { @if let Some(at) = &one.at {
-                (at.track) @if page.series.is_some() { ", " (page.moment(at.from_ns)) " – " (page.moment(at.to_ns)) }
+    let place = |at: &Stretch| match page.series {
+        Some(_) => format!("{}, {} – {}", at.track, page.moment(at.from_ns), page.moment(at.to_ns)),
+        None => at.track.clone(),
+    };
+    let mut places: Vec<String> = evidence.iter().filter_map(|one| one.at.as_ref()).map(place).collect();
+    places.dedup();
+    // Figures of one moment say it once, below them all.
+    let several = places.len() > 1;
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th scope="col" { "What" } th.figure scope="col" { "Figure" }
+                @if several { th scope="col" { "Where to see it" } }
             } }
-        } } }
-    } } }
+            tbody { @for one in evidence { tr {
+                td { (one.what) }
+                (figure(one.value, &one.unit))
+                @if several { td.soft { (one.at.as_ref().map(place).unwrap_or_default()) } }
+            } } }
+        } }
+        @if let (false, Some(place)) = (several, places.first()) { p.small.soft { "To be seen on " (place) "." } }
+    }
 }
 
 /// A cell with a figure; a unit may be any text, and a long one must wrap.
@@ -205,12 +221,20 @@ fn victims(finding: &Finding) -> Markup {
     if finding.victims.is_empty() {
         return html! { p.soft.small { "Nobody that was seen." } };
     }
+    let (first, more) = finding.victims.split_at(finding.victims.len().min(VICTIMS));
+    html! {
+        (victim_table(first))
+        @if !more.is_empty() { details { summary { (more.len()) " more" } (victim_table(more)) } }
+    }
+}
+
+fn victim_table(victims: &[Victim]) -> Markup {
     html! { div.scroll { table {
-        thead { tr { th scope="col" { "Who" } th scope="col" { "Harm" } th.figure scope="col" { "By" } } }
-        tbody { @for victim in &finding.victims { tr {
-            td { @match &victim.task { Some(who) => (task(who)), None => "the runtime" } }
-            td { (victim.harm) }
+        thead { tr { th.figure scope="col" { "By" } th scope="col" { "Harm" } th scope="col" { "Who" } } }
+        tbody { @for victim in victims { tr {
             (figure(victim.value, &victim.unit))
+            td { (victim.harm) }
+            td { @match &victim.task { Some(who) => (task(who)), None => "the runtime" } }
         } } }
     } } }
 }

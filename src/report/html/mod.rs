@@ -145,7 +145,7 @@ fn head(page: &Page<'_>) -> Markup {
         .collect();
     html! {
         header {
-            h1 { "pollscope on " (words::program(diagnosis)) }
+            h1 { "pollscope report on " (words::program(diagnosis)) }
             p.verdict.(class) { (headline(diagnosis)) }
             dl.facts {
                 (fact("observed for", &format!("{:.1} s", program.seconds)))
@@ -153,12 +153,13 @@ fn head(page: &Page<'_>) -> Markup {
                 (fact("started", &started(&program.started_at)))
                 (fact("tokio", &program.tokio))
                 (fact("runtime", &runtimes.join(", ")))
+                (fact("kept in", page.folder))
                 (fact("process", &if program.pid == 0 { String::new() } else { program.pid.to_string() }))
             }
             @if diagnosis.findings.len() > 1 {
                 nav aria-label="Findings" { ol { @for (index, finding) in diagnosis.findings.iter().take(MOST_FINDINGS).enumerate() {
                     li { b.(words::severity(finding.severity)) { (words::severity(finding.severity)) }
-                        " " a href=(format!("#finding-{}", index + 1)) { (finding.title) } }
+                        " " a href=(format!("#finding-{}", index + 1)) { (prose(&finding.title)) } }
                 } } }
             }
         }
@@ -179,6 +180,18 @@ fn started(text: &str) -> String {
     }
 }
 
+/// A sentence whose words between backticks are code.
+fn prose(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // An odd backtick belongs to the text.
+    if parts.len() % 2 == 0 {
+        return html! { (text) };
+    }
+    html! { @for (index, part) in parts.iter().enumerate() {
+        @if index % 2 == 1 { code { (part) } } @else { (part) }
+    } }
+}
+
 fn fact(name: &str, value: &str) -> Markup {
     html! { @if !value.is_empty() { div { dt { (name) } dd { (value) } } } }
 }
@@ -192,11 +205,11 @@ fn checks(diagnosis: &Diagnosis) -> Markup {
                 tbody { @for check in &diagnosis.checks { tr {
                     td { code { (check.kind) } }
                     td { @match check.answer {
-                        Answer::Found => b.critical { span.mark aria-hidden="true" { "●" } "found" },
-                        Answer::Clear => span.good { span.mark aria-hidden="true" { "○" } "clear" },
-                        Answer::CannotTell => span.warning { span.mark aria-hidden="true" { "?" } "cannot tell" },
+                        Answer::Found => b.answer.critical { span.mark aria-hidden="true" { "●" } "found" },
+                        Answer::Clear => span.answer.good { span.mark aria-hidden="true" { "○" } "clear" },
+                        Answer::CannotTell => span.answer.warning { span.mark aria-hidden="true" { "?" } "cannot tell" },
                     } }
-                    td { (check.why) }
+                    td { (prose(&check.why)) }
                 } } }
             } }
         } }
@@ -227,9 +240,9 @@ fn observation(diagnosis: &Diagnosis) -> Markup {
         section { h2 { "How it was observed" } div.card {
             h3 style="margin-top:0" { "What could not be seen" }
             @if diagnosis.not_observable.is_empty() { p { "Nothing that the agent knows to look for." } }
-            @else { ul.plain { @for sentence in &diagnosis.not_observable { li { (sentence) } } } }
+            @else { ul.plain { @for sentence in &diagnosis.not_observable { li { (prose(sentence)) } } } }
             @if !diagnosis.notes.is_empty() {
-                h3 { "Notes" } ul.plain { @for sentence in &diagnosis.notes { li { (sentence) } } }
+                h3 { "Notes" } ul.plain { @for sentence in &diagnosis.notes { li { (prose(sentence)) } } }
             }
             h3 { "What observing cost" }
             dl.facts {

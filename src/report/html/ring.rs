@@ -8,8 +8,8 @@ use maud::{Markup, html};
 const BOX: (f64, f64) = (108.0, 29.0);
 /// Most nodes that are drawn.
 const MOST: usize = 24;
-/// Most nodes on a circle; above that, two columns leave more room for the words.
-const ON_CIRCLE: usize = 6;
+/// Most nodes on a circle; of more, two columns leave room for the words between them.
+const ON_CIRCLE: usize = 4;
 
 /// A point of the drawing, its middle at the origin.
 type Point = (f64, f64);
@@ -21,7 +21,8 @@ pub(super) fn draw(number: usize, graph: &Graph) -> Markup {
     let placed: Vec<(&Node, Point)> = shown.iter().copied().zip(points).collect();
     let reach =
         |part: fn(&Point) -> f64, half: f64| placed.iter().map(|(_, at)| part(at).abs()).fold(0.0, f64::max) + half;
-    let (wide, high) = (reach(|at| at.0, BOX.0 + 12.0), reach(|at| at.1, BOX.1 + 16.0));
+    let (wide, high) =
+        (reach(|at| at.0, BOX.0 + 12.0), reach(|at| at.1, BOX.1 + if placed.len() == 2 { 34.0 } else { 12.0 }));
     let likely = graph.edges.iter().any(|edge| edge.confidence != Confidence::Proven);
     html! {
         div.scroll {
@@ -51,7 +52,7 @@ fn arranged(graph: &Graph) -> Vec<&Node> {
 /// Where the boxes stand: on a circle, or down one column and up the other.
 fn points(count: usize) -> Vec<Point> {
     if count <= ON_CIRCLE {
-        let (rx, ry) = if count <= 4 { (270.0, 140.0) } else { (290.0, 190.0) };
+        let (rx, ry) = (270.0, 140.0);
         let turn = if count == 2 { 0.5 } else { 0.25 };
         let angle = |index: usize| std::f64::consts::TAU * (index as f64 / count.max(1) as f64 - turn);
         return (0..count).map(|index| (rx * angle(index).cos(), ry * angle(index).sin())).collect();
@@ -115,6 +116,10 @@ fn arrow(edge: &Edge, graph: &Graph, placed: &[(&Node, Point)]) -> Markup {
     );
     let place = edge.at.as_ref().map(words::spot);
     let middle = ((start.0 + tip.0) / 2.0, (start.1 + tip.1) / 2.0 + if paired { ux * 22.0 } else { 0.0 });
+    // The words stand on a plate that hides the line; its width is what their letters take at most.
+    let place_shown = place.as_ref().map(|place| tail(place, 26));
+    let letters = place_shown.as_ref().map_or(0.0, |place| place.chars().count() as f64 * 6.8);
+    let half = letters.max(verb.len() as f64 * 8.0) / 2.0 + 3.0;
     let name = |id: &str| graph.nodes.iter().find(|node| node.id == id).map_or_else(|| id.to_owned(), words::node);
     let spoken = if edge.kind == EdgeType::Holds { "holds" } else { "waits for" };
     html! {
@@ -125,8 +130,10 @@ fn arrow(edge: &Edge, graph: &Graph, placed: &[(&Node, Point)]) -> Markup {
                 d=(format!("M{:.1} {:.1}L{:.1} {:.1}", start.0, start.1, neck.0, neck.1)) {}
             path.head.(class) d=(head) {}
             g.label.(class) transform=(format!("translate({:.0} {:.0})", middle.0, middle.1)) {
+                rect x=(-half) y=(if place.is_some() { -16 } else { -9 }) width=(2.0 * half)
+                    height=(if place.is_some() { 32 } else { 18 }) {}
                 text.verb text-anchor="middle" y=(if place.is_some() { -3 } else { 4 }) { (verb) }
-                @if let Some(place) = &place { text.at text-anchor="middle" y="12" { (tail(place, 26)) } }
+                @if let Some(place) = &place_shown { text.at text-anchor="middle" y="12" { (place) } }
             }
         }
     }
@@ -146,7 +153,12 @@ fn tail(text: &str, most: usize) -> String {
     if count <= most {
         return text.to_owned();
     }
-    std::iter::once('…').chain(text.chars().skip(count - most + 1)).collect()
+    let kept: String = text.chars().skip(count - most + 1).collect();
+    // Whole names read better than the end of one.
+    match kept.find('/') {
+        Some(at) if at < kept.len() / 2 => format!("…{}", kept.get(at..).unwrap_or_default()),
+        _ => format!("…{kept}"),
+    }
 }
 
 #[cfg(test)]
@@ -157,6 +169,7 @@ mod tests {
     fn long_texts_keep_what_tells_most() {
         assert_eq!(front("abcdef", 4), "abc…");
         assert_eq!(tail("src/some/where.rs:10", 12), "…where.rs:10");
+        assert_eq!(tail("scenarios/lock-cycle/fault.rs:228", 29), "…/lock-cycle/fault.rs:228");
         assert_eq!(tail("short", 12), "short");
     }
 

@@ -76,7 +76,7 @@ fn a_finding_says_where_what_and_how_bad() {
         assert!(html.contains(part), "{part}");
     }
     assert!(html.contains("<span class=\"hit\"><i>▶ 7</i>    read()</span>"), "{html}");
-    assert!(html.contains("thread 11, 0.20 s – 1.10 s"), "times count from the start");
+    assert!(html.contains("To be seen on thread 11, 0.20 s – 1.10 s."), "times count from the start");
     assert!(html.contains("None was taken in this run."));
 }
 
@@ -96,7 +96,9 @@ fn a_ring_has_a_box_for_each_task_and_lock() {
     for tasks in [1, 2, 3, 5, 40] {
         let html = drawn(&samples::ring(tasks), &Excerpts::new(), &[], None);
         let elements = elements(&html);
-        assert_eq!(elements.iter().filter(|(name, _)| name == "rect").count(), (2 * tasks).min(24));
+        let classes = elements.iter().filter(|(name, _)| name == "rect").flat_map(|(_, attributes)| attributes);
+        let boxes = classes.filter(|(name, value)| name == "class" && (value == "task" || value == "resource"));
+        assert_eq!(boxes.count(), (2 * tasks).min(24));
         assert_eq!(html.matches(">waits for</text>").count(), if tasks == 40 { 12 } else { tasks });
     }
 }

@@ -52,7 +52,9 @@ fn strips(page: &Page<'_>, series: &Series) -> Markup {
             (index + 1, finding, whole, worst)
         })
         .collect();
-    let bands: Vec<Part> = rows.iter().flat_map(|(_, _, _, worst)| worst.iter().copied()).collect();
+    // What fills half the time points nowhere.
+    let bands: Vec<Part> =
+        rows.iter().flat_map(|(_, _, _, worst)| worst.iter().copied()).filter(|one| one.to - one.from < 0.5).collect();
     // A bucket may be wider than the unit people know.
     let per_100 = |polls: u64| polls as f64 * 1e8 / series.width as f64;
     let peak = series.polls.iter().copied().max().map_or(0.0, per_100);
@@ -63,9 +65,10 @@ fn strips(page: &Page<'_>, series: &Series) -> Markup {
     html! {
         div.lanes {
             @for (number, finding, whole, worst) in &rows {
-                div { b { a href=(format!("#finding-{number}")) { (finding.kind) } } span.soft { "first to last occurrence" } }
-                div { (Strip { label: format!("When {} happened", finding.kind), height: 22, grid: &grid, bands: worst,
-                    marks: vec![(*whole, finding.title.clone())], ..Strip::default() }.draw()) }
+                div { b { a href=(format!("#finding-{number}")) { (finding.kind) } } span.soft { "from first to last" } }
+                div { (Strip { label: format!("When {} happened", finding.kind), height: 22, grid: &grid,
+                    bands: &[*whole], marks: worst.iter().map(|part| (*part, finding.title.clone())).collect(),
+                    ..Strip::default() }.draw()) }
             }
             div { b { "Polls per 100 ms" } span.soft { "peak " (words::number(peak.round())) } }
             div { (strip(format!("Polls per 100 ms, at most {}", words::number(peak.round())), 64,
@@ -82,8 +85,8 @@ fn strips(page: &Page<'_>, series: &Series) -> Markup {
         }
         div.legend {
             span { i.bar {} "polls, busy share, lateness" }
-            span { i.mark {} "a poll open for long (on threads); a finding's time" }
-            @if !bands.is_empty() { span { i.band {} "the worst occurrence, on every strip" } }
+            span { i.mark {} "a poll open for long; the worst of a finding" }
+            @if !rows.is_empty() { span { i.band {} "a finding from first to last; its worst on every strip" } }
         }
         @if lanes.len() > MOST_LANES { p.small.soft { (lanes.len() - MOST_LANES) " less busy threads are left out." } }
         @if series.stalls_not_kept > 0 { p.small.soft { (series.stalls_not_kept) " more long polls are not drawn." } }
