@@ -139,7 +139,8 @@ mod tests {
         fs::create_dir_all(place.path().join("src")).unwrap();
         fs::write(place.path().join("src/main.rs"), "fn main() {}\n").unwrap();
         let exe = place.path().join("target/debug/shop").display().to_string();
-        let series = Series { exe, ..Series::default() };
+        let mut series = Series::default();
+        series.exe = exe;
         assert!(excerpt(&at(Path::new("src/main.rs"), 1), &roots(Some(&series)), None).is_ok());
         assert!(
             excerpt(&at(Path::new("src/main.rs"), 1), &roots(None), None).is_ok() == Path::new("src/main.rs").exists()

@@ -61,11 +61,12 @@ pub fn verdict(diagnosis: &Diagnosis, screen: &Screen<'_>) -> String {
     page.finish()
 }
 
-/// One line about one finding, for a run under way.
-pub fn line(finding: &Finding, seconds: f64) -> String {
-    let style = severity_style(finding.severity);
-    let kind = Text::styled(style, &format!("{}: {}", words::severity(finding.severity), finding.kind));
-    format!("{seconds:>5.1} s  {}  {}", kind.ansi(), Text::plain(&finding.title).ansi())
+/// A word about one finding, for a run under way; more than one line only where `columns` are few.
+pub fn line(finding: &Finding, seconds: f64, columns: usize) -> String {
+    let mut page = Page::new(columns);
+    let when = format!("{seconds:>5.1} s  ");
+    page.paragraph(&when, &" ".repeat(when.len()), &tag(finding).and("  ").and(&finding.title));
+    page.finish().trim_end().to_owned()
 }
 
 fn whole(page: &mut Page, finding: &Finding) {
@@ -148,20 +149,26 @@ fn footer(page: &mut Page, diagnosis: &Diagnosis, screen: &Screen<'_>) {
     page.field("observed", &cost);
     page.field("kept in", &Text::plain(screen.folder));
     if let Some(report) = screen.page {
-        page.field("see also", &Text::plain(report));
+        page.field("report", &Text::plain(report));
     }
 }
 
-/// The pieces on one line if they fit, else each below the other.
+/// The pieces beside each other as far as they fit, else below.
 fn beside_or_below(page: &mut Page, name: &str, pieces: &[Text]) {
-    let gaps = 2 * pieces.len().saturating_sub(1);
-    if pieces.iter().map(Text::width).sum::<usize>() + gaps <= page.room() {
-        let line: Vec<_> = pieces.iter().map(Text::ansi).collect();
-        page.raw(name, &line.join("  "));
-        return;
-    }
-    for (index, piece) in pieces.iter().enumerate() {
-        page.field(if index == 0 { name } else { "" }, piece);
+    let mut rest = pieces;
+    while !rest.is_empty() {
+        let mut used = 0;
+        let fits = rest.iter().take_while(|piece| {
+            used += piece.width() + 2;
+            used <= page.room() + 2
+        });
+        let (now, later) = rest.split_at(fits.count().max(1));
+        let name = if rest.len() == pieces.len() { name } else { "" };
+        match now {
+            [alone] => page.field(name, alone),
+            several => page.raw(name, &several.iter().map(Text::ansi).collect::<Vec<_>>().join("  ")),
+        }
+        rest = later;
     }
 }
 
@@ -281,6 +288,16 @@ mod tests {
             }
         }
         assert!(shown(&samples::ring(5), 80).lines().count() <= 45, "{}", shown(&samples::ring(5), 80));
+    }
+
+    #[test]
+    fn a_run_under_way_is_told_in_few_columns_too() {
+        let finding = &samples::blocking().findings[0];
+        let text = anstream::adapter::strip_str(&line(finding, 1.25, 60)).to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("  1.2 s  critical: blocking-call"), "{text}");
+        assert!(lines.len() == 2 && lines[1].starts_with("         "), "{text}");
+        assert_eq!(line(finding, 1.25, usize::MAX).lines().count(), 1);
     }
 
     #[test]
