@@ -4,7 +4,7 @@ use super::child::{Program, sad_end};
 use super::folder::Folder;
 use super::follow::Live;
 use super::terminal::Progress;
-use super::{Failure, page, verdict};
+use super::{Failure, page, terminal, verdict};
 use pollscope::detect::Diagnosis;
 use pollscope::report;
 use pollscope_recording::find_recordings;
@@ -61,7 +61,10 @@ pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> 
     let path = folder.diagnosis();
     fs::write(&path, report::json::diagnosis(&diagnosis))
         .map_err(|error| Failure::cannot(format_args!("write {}", path.display()), error))?;
-    page::write(&folder.report(), folder.path(), &folder.shown(), &diagnosis, Some(&series))?;
+    // The verdict stands without its page.
+    if let Err(failure) = page::write(&folder.report(), folder.path(), &folder.shown(), &diagnosis, Some(&series)) {
+        terminal::note(&format!("pollscope: {failure}"));
+    }
     Ok(diagnosis)
 }
 

@@ -3,9 +3,9 @@
 use super::Failure;
 use pollscope::detect::{Diagnosis, Location};
 use pollscope::model::Series;
-use pollscope::report::html::{Excerpt, Excerpts, Page, Picture, page, places};
+use pollscope::report::html::{Excerpt, Excerpts, Metrics, Page, Picture, page, places};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +17,10 @@ const AROUND: u32 = 6;
 const MOST_SOURCE: u64 = 4 << 20;
 /// Larger pictures would make the page unusable.
 const MOST_PICTURE: u64 = 8 << 20;
-/// Metrics beyond this are left out.
-const MOST_METRICS: u64 = 64 << 20;
+/// Most rows of metrics kept; of more, every second, fourth, ... one.
+const MOST_ROWS: usize = 4000;
+/// Bytes a row of metrics may have.
+const LONGEST_ROW: u64 = 1 << 20;
 /// Flame graphs the collectors leave, and what they show.
 const PICTURES: [(&str, &str); 2] =
     [("flame.svg", "Where the program's own tracing spans spend their time"), ("cpu.svg", "Where the CPU time goes")];
@@ -34,14 +36,13 @@ pub(crate) fn write(
     let excerpts = excerpts(diagnosis, series);
     let pictures: Vec<_> =
         PICTURES.iter().filter_map(|(name, title)| picture(&folder.join(name), name, title)).collect();
-    let metrics = read(&folder.join("metrics.jsonl"), MOST_METRICS).ok();
-    let metrics = metrics.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let metrics = metrics(&folder.join("metrics.jsonl"));
     let html = page(&Page {
         diagnosis,
         series,
         excerpts: &excerpts,
         pictures: &pictures,
-        metrics: metrics.as_deref(),
+        metrics: metrics.as_ref(),
         folder: shown,
     });
     fs::write(out, html).map_err(|error| Failure::cannot(format_args!("write {}", out.display()), error))
@@ -49,6 +50,31 @@ pub(crate) fn write(
 
 fn picture(path: &Path, name: &str, title: &str) -> Option<Picture> {
     path.is_file().then(|| Picture { name: name.to_owned(), title: title.to_owned(), svg: read(path, MOST_PICTURE) })
+}
+
+/// The rows of a file of metrics, thinned out if it is long; they may be a month's.
+fn metrics(path: &Path) -> Option<Metrics> {
+    let mut file = path.is_file().then(|| File::open(path).ok()).flatten().map(BufReader::new)?;
+    let mut metrics = Metrics { rows: Vec::new(), every: 1 };
+    for number in 0_usize.. {
+        let mut row = Vec::new();
+        match file.by_ref().take(LONGEST_ROW).read_until(b'\n', &mut row) {
+            Ok(read) if read > 0 => {}
+            _ => break,
+        }
+        if metrics.rows.len() >= MOST_ROWS {
+            let mut index = 0;
+            metrics.rows.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+            metrics.every *= 2;
+        }
+        if number.is_multiple_of(metrics.every) {
+            metrics.rows.push(String::from_utf8_lossy(&row).into_owned());
+        }
+    }
+    Some(metrics)
 }
 
 /// The bytes of an ordinary file, or why there are none.
@@ -131,6 +157,18 @@ mod tests {
             excerpt(&at(&source, 1), &roots, Some(UNIX_EPOCH)),
             Ok(Excerpt::Lines { first: 1, lines, changed: true })
         );
+    }
+
+    #[test]
+    fn a_long_file_of_metrics_is_thinned_out_evenly() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("metrics.jsonl");
+        let rows: String = (0..10_000).map(|n| format!("{n}\n")).collect();
+        fs::write(&path, rows).unwrap();
+        let metrics = metrics(&path).unwrap();
+        assert_eq!(metrics.every, 4);
+        let expected: Vec<String> = (0..10_000).step_by(4).map(|n| format!("{n}\n")).collect();
+        assert_eq!(metrics.rows, expected);
     }
 
     #[test]

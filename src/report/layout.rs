@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthChar;
 /// Columns of indent before the values of fields.
 pub(super) const INDENT: usize = 12;
 
-/// A piece of running text with styles; a line break in it is a space.
+/// A piece of running text with styles; a tab or a line break in it is a space.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Text(Vec<(char, Style)>);
 
@@ -25,7 +25,7 @@ impl Text {
 
     /// The same text, and more after it.
     pub(super) fn with(mut self, style: Style, text: &str) -> Text {
-        self.0.extend(visible(text).chars().map(|c| (if c == '\n' { ' ' } else { c }, style)));
+        self.0.extend(visible(text).chars().map(|c| (if c.is_ascii_whitespace() { ' ' } else { c }, style)));
         self
     }
 

@@ -177,10 +177,17 @@ fn stack(page: &mut Page, stack: &[Frame]) {
     let user: Vec<_> = stack.iter().filter(|frame| words::is_users(frame)).take(FRAMES).collect();
     let places: Vec<_> = user.iter().map(|frame| Text::plain(&place(frame))).collect();
     let column = places.iter().map(Text::width).max().unwrap_or(0) + 2;
+    let room = page.room().saturating_sub(column);
+    let functions: Vec<_> = user.iter().map(|frame| words::function(&frame.function)).collect();
+    // If one function must lose its modules, all lose those they share.
+    let fit = functions.iter().all(|function| Text::plain(function).width() <= room);
+    let shared = if fit { 0 } else { shared_modules(&functions) };
     for (index, (frame, place)) in user.iter().zip(&places).enumerate() {
         let name = if index == 0 { "stack" } else { "" };
         let gap = " ".repeat(column.saturating_sub(place.width()));
-        match shortened(words::function(&frame.function), page.room().saturating_sub(column)) {
+        let function = words::function(&frame.function);
+        let tail = function.get(shared..).filter(|_| shared > 0).map(|tail| format!("…::{tail}"));
+        match shortened(tail.as_deref().unwrap_or(function), room) {
             Some(function) => page.raw(name, &format!("{}{gap}{}", place.ansi(), Text::styled(DIM, &function).ansi())),
             None => {
                 page.field(name, place);
@@ -201,6 +208,20 @@ fn place(frame: &Frame) -> String {
         (Some(file), None) => file.clone(),
         _ => "?".to_owned(),
     }
+}
+
+/// Bytes of the modules that all functions begin with.
+fn shared_modules(functions: &[&str]) -> usize {
+    let Some((first, rest)) = functions.split_first() else {
+        return 0;
+    };
+    let ends = first.match_indices("::").map(|(at, _)| at + 2);
+    let shared = |end: &usize| {
+        let modules = first.get(..*end).unwrap_or_default();
+        // What stands in angle brackets is no module.
+        !modules.contains('<') && rest.iter().all(|function| function.starts_with(modules))
+    };
+    ends.take_while(shared).last().unwrap_or(0)
 }
 
 /// A function in at most `columns`, if need be without its outer modules: the place beside it is exact.
@@ -298,6 +319,14 @@ mod tests {
         assert!(lines[0].starts_with("  1.2 s  critical: blocking-call"), "{text}");
         assert!(lines.len() == 2 && lines[1].starts_with("         "), "{text}");
         assert_eq!(line(finding, 1.25, usize::MAX).lines().count(), 1);
+    }
+
+    #[test]
+    fn shared_modules_end_at_colons() {
+        assert_eq!(shared_modules(&["a::b::Shop::price", "a::b::serve"]), "a::b::".len());
+        assert_eq!(shared_modules(&["a::b", "ab::b"]), 0);
+        assert_eq!(shared_modules(&["<a::B as a::C>::d", "<a::B as a::C>::e"]), 0);
+        assert_eq!(shared_modules(&[]), 0);
     }
 
     #[test]

@@ -123,6 +123,14 @@ pub(super) fn function(name: &str) -> &str {
     name
 }
 
+/// A library's file without the place where libraries are kept: it is the same for all of them, and tells of the
+/// machine rather than of the program.
+pub(super) fn library_file(file: &str) -> &str {
+    let after = |mark: &str| file.split_once(mark).and_then(|(_, rest)| rest.split_once('/')).map(|(_, rest)| rest);
+    let kept = ["/registry/src/", "/git/checkouts/", "/rustc/"].into_iter().find_map(after);
+    kept.filter(|rest| !rest.is_empty()).unwrap_or(file)
+}
+
 /// Whether a frame is of the program's own code rather than of a library or the runtime.
 pub(super) fn is_users(frame: &Frame) -> bool {
     const FOREIGN: [&str; 6] = ["/rustc/", ".cargo/registry", "/rustlib/", "library/std", "library/core", "/sysdeps/"];
@@ -137,8 +145,9 @@ pub(super) fn is_users(frame: &Frame) -> bool {
 /// `text` with every character made visible that would steer a terminal or turn the reading direction: names come
 /// from the observed program, and a report must not be written by what it is about.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
-    let steers =
-        |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     if !text.contains(steers) {
         return Cow::Borrowed(text);
     }
@@ -166,9 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn a_library_is_named_without_its_shelf() {
+        let shelf = "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
+        assert_eq!(library_file(&format!("{shelf}/tokio-1.54.1/src/task.rs")), "tokio-1.54.1/src/task.rs");
+        assert_eq!(library_file("/rustc/5980/library/std/src/io.rs"), "library/std/src/io.rs");
+        assert_eq!(library_file("src/main.rs"), "src/main.rs");
+    }
+
+    #[test]
     fn nothing_in_a_name_can_steer_the_terminal() {
         assert_eq!(visible("\u{1b}[2J"), "\\u{1b}[2J");
         assert_eq!(visible("a\u{202e}b"), "a\\u{202e}b");
-        assert_eq!(visible("plain"), "plain");
+        assert_eq!(visible("plain\ttext"), "plain\ttext");
     }
 }

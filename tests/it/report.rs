@@ -1,7 +1,7 @@
 //! The HTML report, made as a user makes it and read as a browser reads it.
 
 use crate::scenarios::ALONE;
-use crate::tool::pollscope;
+use crate::tool::{command, pollscope};
 use html5ever::tendril::TendrilSink;
 use html5ever::{ParseOpts, parse_document};
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
@@ -133,6 +133,13 @@ fn without_a_recording_the_kept_diagnosis_is_drawn() {
     fs::write(place.path().join("metrics.jsonl"), "{\"t\":0,\"workers_count\":2}\n").unwrap();
     let said = pollscope(place.path(), &["report", "."]);
     assert_eq!(said.status, Some(0), "{said:?}");
+    let unopened = command(place.path()).args(["report", ".", "--open"]).env("PATH", "").output().unwrap();
+    let complaint = String::from_utf8(unopened.stderr).unwrap();
+    assert!(
+        unopened.status.code() == Some(2) && complaint.contains("cannot be started to open ./report.html"),
+        "{complaint}"
+    );
+
     let page = elements(&place.path().join("report.html"));
     is_self_contained(&page);
     let says = |part: &str| page.iter().any(|one| one.text.contains(part));

@@ -172,9 +172,10 @@ fn stack(stack: &[Frame]) -> Markup {
 }
 
 fn frame_row(frame: &Frame, own: bool) -> Markup {
-    let place = match (&frame.file, frame.line) {
+    let file = frame.file.as_deref().map(words::library_file);
+    let place = match (file, frame.line) {
         (Some(file), Some(line)) => format!("{file}:{line}"),
-        (Some(file), None) => file.clone(),
+        (Some(file), None) => file.to_owned(),
         _ => "unknown place".to_owned(),
     };
     html! { li.foreign[!own] {
@@ -224,7 +225,7 @@ fn victims(finding: &Finding) -> Markup {
     let (first, more) = finding.victims.split_at(finding.victims.len().min(VICTIMS));
     html! {
         (victim_table(first))
-        @if !more.is_empty() { details { summary { (more.len()) " more" } (victim_table(more)) } }
+        @if !more.is_empty() { details.short { summary { (more.len()) " more" } (victim_table(more)) } }
     }
 }
 

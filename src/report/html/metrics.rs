@@ -1,5 +1,6 @@
 //! What tokio-metrics counted, where a run collected it: one JSON object a line, with a time and any numbers.
 
+use super::Metrics;
 use super::chart::{Strip, axis};
 use crate::report::words;
 use maud::{Markup, html};
@@ -26,19 +27,13 @@ const KNOWN: [&str; 14] = [
 const TIMES: [&str; 8] = ["at", "t", "ts", "time", "timestamp", "elapsed", "since_start", "seconds"];
 /// Most strips.
 const MOST_STRIPS: usize = 8;
-/// Most rows read.
-const MOST_ROWS: usize = 200_000;
 /// Most bars of a strip.
 const MOST_BARS: usize = 600;
 
-pub(super) fn section(text: Option<&str>) -> Markup {
-    let Some(text) = text else { return html! {} };
-    let rows: Vec<Value> = text
-        .lines()
-        .take(MOST_ROWS)
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .filter(Value::is_object)
-        .collect();
+pub(super) fn section(metrics: Option<&Metrics>) -> Markup {
+    let Some(metrics) = metrics else { return html! {} };
+    let rows: Vec<Value> =
+        metrics.rows.iter().filter_map(|row| serde_json::from_str(row).ok()).filter(Value::is_object).collect();
     let fields = fields(&rows);
     let seconds = seconds(&rows);
     html! {
@@ -53,7 +48,8 @@ pub(super) fn section(text: Option<&str>) -> Markup {
                         None => div.axis { span { "first row" } span.last style="left:100%" { "last row" } },
                     }
                 }
-                p.small.soft { (words::counted(rows.len() as u64, "row")) " of " code { "metrics.jsonl" } "." }
+                p.small.soft { (words::counted(rows.len() as u64, "row")) " of " code { "metrics.jsonl" }
+                    @if metrics.every > 1 { ", one in " (metrics.every) } "." }
             }
         } }
     }
@@ -127,11 +123,15 @@ fn number(value: &Value) -> Option<f64> {
 mod tests {
     use super::*;
 
+    fn drawn(text: &str) -> String {
+        section(Some(&Metrics { rows: text.lines().map(str::to_owned).collect(), every: 1 })).into_string()
+    }
+
     #[test]
     fn known_fields_are_drawn_and_unknown_ones_do_no_harm() {
         let text = "{\"at_ms\":0,\"zebra\":3,\"total_polls_count\":5,\"total_busy_duration_us\":9,\"odd\":\"x\"}\nnot json\n\
                     {\"at_ms\":500,\"total_polls_count\":7}\n[1]\n";
-        let html = section(Some(text)).into_string();
+        let html = drawn(text);
         assert!(html.contains("total polls count") && html.contains("peak 7<"), "{html}");
         assert!(html.contains("total busy duration") && html.contains("peak 9 µs"), "{html}");
         assert!(!html.contains("zebra") && html.contains("2 rows") && html.contains("0.5 s"), "{html}");
@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn any_number_is_better_than_none() {
-        assert!(section(Some("{\"t\":1,\"zebra\":3}\n")).into_string().contains("zebra"));
-        assert!(section(Some("")).into_string().contains("no figures"));
+        assert!(drawn("{\"t\":1,\"zebra\":3}\n").contains("zebra"));
+        assert!(drawn("").contains("no figures"));
         assert!(section(None).into_string().is_empty());
     }
 }

@@ -37,7 +37,7 @@ pub struct Page<'a> {
     /// Flame graphs of the collectors.
     pub pictures: &'a [Picture],
     /// `metrics.jsonl`, where there is one.
-    pub metrics: Option<&'a str>,
+    pub metrics: Option<&'a Metrics>,
     /// Where the evidence lies, as the user would write it.
     pub folder: &'a str,
 }
@@ -59,6 +59,15 @@ pub enum Excerpt {
     },
     /// Why there is none, as a sentence without its full stop.
     Missing(String),
+}
+
+/// Figures of the runtime over time, as a collector wrote them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// One JSON object each.
+    pub rows: Vec<String>,
+    /// 1 if these are all rows, n if only every nth was kept.
+    pub every: usize,
 }
 
 /// A flame graph.
@@ -147,6 +156,12 @@ fn head(page: &Page<'_>) -> Markup {
         header {
             h1 { "pollscope report on " (words::program(diagnosis)) }
             p.verdict.(class) { (headline(diagnosis)) }
+            @match diagnosis.verdict {
+                Verdict::Healthy => p { "Polls were seen, and none of what was looked for did harm." },
+                Verdict::Environment => p { "The kernel ran others while the program was ready." },
+                Verdict::Unknown => p { "That is no clean bill of health: see what could not be seen." },
+                Verdict::Findings => {},
+            }
             dl.facts {
                 (fact("observed for", &format!("{:.1} s", program.seconds)))
                 (fact("polls", &diagnosis.observer.polls.to_string()))

@@ -21,7 +21,7 @@ fn elements(html: &str) -> Vec<(String, Vec<(String, String)>)> {
     found
 }
 
-fn drawn(diagnosis: &Diagnosis, excerpts: &Excerpts, pictures: &[Picture], metrics: Option<&str>) -> String {
+fn drawn(diagnosis: &Diagnosis, excerpts: &Excerpts, pictures: &[Picture], metrics: Option<&Metrics>) -> String {
     let mut series = Series::default();
     let hostile: std::sync::Arc<str> = "<script>alert(4)</script>\"'".into();
     series.feed(&Thread { at: 1_000_000_000, tid: 11, runtime: 1, name: hostile, role: "other".into() }.into());
@@ -44,8 +44,8 @@ fn nothing_the_program_says_becomes_part_of_the_page() {
         .collect();
     let svg = b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(6)'><script>alert(7)</script></svg>".to_vec();
     let pictures = [Picture { name: attack.into(), title: attack.into(), svg: Ok(svg) }];
-    let metrics = "{\"t\":1,\"<img src=x onerror=alert(8)>\":2}";
-    let html = drawn(&diagnosis, &excerpts, &pictures, Some(metrics));
+    let metrics = Metrics { rows: vec!["{\"t\":1,\"<img src=x onerror=alert(8)>\":2}".into()], every: 1 };
+    let html = drawn(&diagnosis, &excerpts, &pictures, Some(&metrics));
     assert!(html.contains("&lt;script&gt;alert(1)") && html.contains("alert(5)"), "the texts are there");
 
     let known = "html head meta title style body main header nav section article footer div span p h1 h2 h3 b i a code pre \

@@ -85,7 +85,7 @@ fn strips(page: &Page<'_>, series: &Series) -> Markup {
         }
         div.legend {
             span { i.bar {} "polls, busy share, lateness" }
-            span { i.mark {} "a poll open for long; the worst of a finding" }
+            span { i.mark {} "a poll open for long" @if !rows.is_empty() { "; the worst of a finding" } }
             @if !rows.is_empty() { span { i.band {} "a finding from first to last; its worst on every strip" } }
         }
         @if lanes.len() > MOST_LANES { p.small.soft { (lanes.len() - MOST_LANES) " less busy threads are left out." } }
