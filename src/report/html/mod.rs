@@ -127,8 +127,10 @@ pub fn page(page: &Page<'_>) -> String {
                     (metrics::section(page.metrics))
                     (observation(diagnosis))
                     footer {
-                        p { "Kept in " code { (page.folder) } ". The same verdict from the recording: "
-                            code { "pollscope diagnose " (page.folder) } "." }
+                        p { "Kept in " code { (page.folder) } "."
+                            @if page.series.is_some() {
+                                " The verdict again, from the recording: " code { "pollscope diagnose " (page.folder) } "."
+                            } }
                         p { "Written by pollscope " (env!("CARGO_PKG_VERSION")) "." }
                     }
                 }
@@ -159,7 +161,7 @@ fn head(page: &Page<'_>) -> Markup {
             @match diagnosis.verdict {
                 Verdict::Healthy => p { "Polls were seen, and none of what was looked for did harm." },
                 Verdict::Environment => p { "The kernel ran others while the program was ready." },
-                Verdict::Unknown => p { "That is no clean bill of health: see what could not be seen." },
+                Verdict::Unknown => p { "That does not mean healthy: see what could not be seen." },
                 Verdict::Findings => {},
             }
             dl.facts {
