@@ -21,6 +21,8 @@ pub(super) struct Strip<'a> {
     pub(super) label: String,
     /// Height on the page, in CSS pixels.
     pub(super) height: u32,
+    /// A severity that colors the marks; empty for the usual color.
+    pub(super) tone: &'static str,
     /// Where vertical lines stand.
     pub(super) grid: &'a [Part],
     /// Bars from 0 to 1.
@@ -37,7 +39,7 @@ impl Strip<'_> {
     /// The drawing.
     pub(super) fn draw(&self) -> Markup {
         html! {
-            svg.strip viewBox=(format!("0 0 {WIDE} {HIGH}")) preserveAspectRatio="none" height=(self.height)
+            svg.strip.{ "is-" (self.tone) } viewBox=(format!("0 0 {WIDE} {HIGH}")) preserveAspectRatio="none" height=(self.height)
                 role="img" aria-label=(self.label) {
                 @if !self.grid.is_empty() { path.grid d=(lines(self.grid)) {} }
                 @if !self.bars.is_empty() { path.bar d=(area(&self.bars)) {} }

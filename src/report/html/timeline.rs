@@ -66,7 +66,8 @@ fn strips(page: &Page<'_>, series: &Series) -> Markup {
         div.lanes {
             @for (number, finding, whole, worst) in &rows {
                 div { b { a href=(format!("#finding-{number}")) { (finding.kind) } } span.soft { "from first to last" } }
-                div { (Strip { label: format!("When {} happened", finding.kind), height: 22, grid: &grid,
+                div { (Strip { label: format!("When {} happened", finding.kind), height: 22,
+                    tone: words::severity(finding.severity), grid: &grid,
                     bands: &[*whole], marks: worst.iter().map(|part| (*part, finding.title.clone())).collect(),
                     ..Strip::default() }.draw()) }
             }
