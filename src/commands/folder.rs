@@ -1,6 +1,6 @@
 //! The folder of a run: where the recording, the program's output and the diagnosis go.
 
-use super::Failure;
+use super::{Failure, page};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,16 @@ impl Folder {
         self.0.join("diagnosis.json")
     }
 
+    /// Where the HTML report goes.
+    pub(crate) fn report(&self) -> PathBuf {
+        self.0.join(page::NAME)
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The folder as the user would write it.
     pub(crate) fn shown(&self) -> String {
         let here = std::env::current_dir().unwrap_or_default();
@@ -57,7 +67,7 @@ fn is_run(path: &Path) -> bool {
 
 /// Removes what a run writes, and nothing else.
 fn empty(path: &Path) -> std::io::Result<()> {
-    for name in ["diagnosis.json", "program.log"] {
+    for name in ["diagnosis.json", "program.log", page::NAME] {
         ignore_missing(fs::remove_file(path.join(name)))?;
     }
     ignore_missing(fs::remove_dir_all(path.join("recording")))

@@ -1,7 +1,7 @@
 //! Findings while the program still runs.
 
 use super::terminal::Progress;
-use super::verdict;
+use super::{terminal, verdict};
 use pollscope::detect::{Severity, Thresholds, diagnose};
 use pollscope::model::Model;
 use pollscope::report;
@@ -68,7 +68,8 @@ impl<'a> Live<'a> {
         for finding in diagnosis.findings.iter().filter(|finding| finding.severity >= Severity::Warning) {
             let at = finding.culprit.at.as_ref().map(|at| (&at.file, at.line));
             if self.told.insert(format!("{} {at:?}", finding.kind)) {
-                progress.note(&report::text::line(finding, self.started.elapsed().as_secs_f64()));
+                let seconds = self.started.elapsed().as_secs_f64();
+                progress.note(&report::text::line(finding, seconds, terminal::note_columns()));
             }
         }
     }

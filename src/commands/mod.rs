@@ -11,7 +11,9 @@ mod follow;
 mod list;
 mod observe;
 mod options;
+mod page;
 mod record;
+mod report;
 #[cfg(feature = "lab")]
 mod run;
 #[cfg(feature = "lab")]
@@ -54,6 +56,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Record(options) => record::record(&options),
         Command::Diagnose(options) => diagnose::diagnose(&options),
+        Command::Report(options) => report::report(&options),
         #[cfg(feature = "lab")]
         Command::List(options) => list::list(&options),
         #[cfg(feature = "lab")]

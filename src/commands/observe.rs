@@ -4,7 +4,7 @@ use super::child::{Program, sad_end};
 use super::folder::Folder;
 use super::follow::Live;
 use super::terminal::Progress;
-use super::{Failure, verdict};
+use super::{Failure, page, terminal, verdict};
 use pollscope::detect::Diagnosis;
 use pollscope::report;
 use pollscope_recording::find_recordings;
@@ -34,7 +34,7 @@ pub(crate) struct Plan<'a> {
 }
 
 /// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what
-/// was recorded and writes `diagnosis.json`.
+/// was recorded and writes `diagnosis.json` and the HTML report.
 pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Diagnosis, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -54,13 +54,17 @@ pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> 
             folder.shown()
         )));
     };
-    let mut diagnosis = verdict::of_recording(&recording)?;
+    let (mut diagnosis, series) = verdict::read(&recording)?;
     diagnosis.notes.extend(remark);
     diagnosis.notes.extend(plan.notes);
     diagnosis.notes.append(&mut notes);
     let path = folder.diagnosis();
     fs::write(&path, report::json::diagnosis(&diagnosis))
         .map_err(|error| Failure::cannot(format_args!("write {}", path.display()), error))?;
+    // The verdict stands without its page.
+    if let Err(failure) = page::write(&folder.report(), folder.path(), &folder.shown(), &diagnosis, Some(&series)) {
+        terminal::note(&format!("pollscope: {failure}"));
+    }
     Ok(diagnosis)
 }
 

@@ -39,7 +39,13 @@ Examples:
 const DIAGNOSE_EXAMPLES: &str = "\
 Examples:
   pollscope diagnose pollscope-out/blocking-call
-  pollscope diagnose recording --format json --fail-on critical";
+  pollscope diagnose recording --format json --fail-on critical
+  pollscope diagnose pollscope-out/lock-cycle --format dot | dot -Tsvg > cycle.svg";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  pollscope report pollscope-out/blocking-call --open
+  pollscope report recording --out stall.html";
 
 const EVAL_EXAMPLES: &str = "\
 Examples:
@@ -60,6 +66,9 @@ pub(crate) enum Command {
     /// Diagnose a recording
     #[command(after_help = DIAGNOSE_EXAMPLES)]
     Diagnose(DiagnoseOptions),
+    /// Write the diagnosis as one self-contained HTML file
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportOptions),
     /// Compare the diagnosis of every scenario and twin with the truth
     #[command(after_help = EVAL_EXAMPLES)]
     Eval(EvalOptions),
@@ -82,6 +91,17 @@ pub(crate) enum Format {
     Json,
 }
 
+/// How a diagnosis is written to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerdictFormat {
+    /// One screen for people
+    Text,
+    /// The whole diagnosis, for scripts
+    Json,
+    /// Who waits for whom, for Graphviz
+    Dot,
+}
+
 /// The least severity that makes the exit status 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Level {
@@ -94,8 +114,8 @@ pub(crate) enum Level {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct VerdictOptions {
     /// How to write the diagnosis to stdout
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = VerdictFormat::Text)]
+    pub(crate) format: VerdictFormat,
     /// The least severity that makes the exit status 1
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Warning)]
     pub(crate) fail_on: Level,
@@ -149,6 +169,18 @@ pub(crate) struct DiagnoseOptions {
     pub(crate) path: PathBuf,
     #[command(flatten)]
     pub(crate) verdict: VerdictOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportOptions {
+    /// The folder of a run, or a recording
+    pub(crate) path: PathBuf,
+    /// Where to write it [default: report.html in the folder of a run, beside a recording]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Show it in the browser
+    #[arg(long)]
+    pub(crate) open: bool,
 }
 
 #[derive(Debug, Args)]

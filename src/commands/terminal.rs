@@ -5,10 +5,27 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::time::Duration;
 
+/// Columns below which a line is rather broken by the terminal than by us.
+const NARROWEST: usize = 40;
+/// Columns beyond which lines are hard to read.
+const WIDEST: usize = 120;
+
 /// Writes a result to stdout. A reader that went away (`| head`) is no failure.
 pub(crate) fn result(text: &str) {
     let mut stdout = anstream::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Columns for results: the terminal's, within what reads well; 100 where stdout is no terminal.
+pub(crate) fn columns() -> usize {
+    let size = console::Term::stdout().size_checked();
+    size.map_or(100, |(_, columns)| usize::from(columns).clamp(NARROWEST, WIDEST))
+}
+
+/// Columns for notes; without end where stderr is no terminal, since a log is read by the line.
+pub(crate) fn note_columns() -> usize {
+    let size = console::Term::stderr().size_checked();
+    size.map_or(usize::MAX, |(_, columns)| usize::from(columns).max(NARROWEST))
 }
 
 /// Writes one line to stderr.

@@ -1,9 +1,9 @@
 //! From a recording on disk to a diagnosis, and from a diagnosis to what the user sees and the exit status.
 
-use super::options::{Format, Level, VerdictOptions};
+use super::options::{Level, VerdictFormat, VerdictOptions};
 use super::{FINDINGS, Failure, HEALTHY, terminal};
 use pollscope::detect::{Diagnosis, Severity, Thresholds, Verdict, diagnose};
-use pollscope::model::Model;
+use pollscope::model::{Model, Series};
 use pollscope::report;
 use pollscope::symbols::Symbols;
 use pollscope_recording::Recording;
@@ -12,13 +12,23 @@ use std::path::{Path, PathBuf};
 
 /// Reads the recording at `path` whole and diagnoses it; what is damaged is said in the notes.
 pub(crate) fn of_recording(path: &Path) -> Result<Diagnosis, Failure> {
+    read(path).map(|(diagnosis, _)| diagnosis)
+}
+
+/// The same, with what happened when.
+pub(crate) fn read(path: &Path) -> Result<(Diagnosis, Series), Failure> {
     let recording = Recording::open(path).map_err(|error| Failure::new(error.to_string()))?;
     let mut model = Model::default();
-    let damages = recording.for_each(|event| model.feed(&event));
+    let mut series = Series::default();
+    let damages = recording.for_each(|event| {
+        series.feed(&event);
+        model.feed(&event);
+    });
+    series.finish();
     let mut diagnosis = diagnose(&model, &mut Symbols::new(), &Thresholds::default());
     diagnosis.notes.extend(damages.iter().map(ToString::to_string));
     diagnosis.observer.bytes = size(path);
-    Ok(diagnosis)
+    Ok((diagnosis, series))
 }
 
 /// Of several recordings, the one of process `pid`, else the largest; with a remark if there was a choice.
@@ -40,9 +50,13 @@ pub(crate) fn choose(mut found: Vec<PathBuf>, pid: Option<u32>) -> Option<(PathB
 
 /// Writes the diagnosis to stdout, and says the exit status it deserves.
 pub(crate) fn show(diagnosis: &Diagnosis, folder: &str, options: VerdictOptions) -> u8 {
+    let page = Path::new(folder).join("report.html");
+    let page = page.is_file().then(|| page.display().to_string());
+    let screen = report::text::Screen { columns: terminal::columns(), folder, page: page.as_deref() };
     terminal::result(&match options.format {
-        Format::Text => report::text::verdict(diagnosis, folder),
-        Format::Json => report::json::diagnosis(diagnosis),
+        VerdictFormat::Text => report::text::verdict(diagnosis, &screen),
+        VerdictFormat::Json => report::json::diagnosis(diagnosis),
+        VerdictFormat::Dot => report::dot::diagnosis(diagnosis),
     });
     status(diagnosis, options)
 }

@@ -5,11 +5,13 @@
 
 mod build;
 mod facts;
+mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use facts::*;
 use pollscope_recording::{Module, Nanos, ResourceId, TaskId, WaitId};
+pub use series::{FIRST_WIDTH, Lane, Open, Series};
 
 /// Most stalls, delays and late beats kept one by one; what comes later is only counted.
 pub const KEPT: usize = 10_000;

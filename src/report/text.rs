@@ -1,12 +1,12 @@
 //! The diagnosis for people: one screen. Styled with ANSI sequences; whoever prints it strips them where they do not
 //! belong.
 
-use super::ring;
-use crate::detect::{Answer, Diagnosis, Finding, Frame, Location, Severity, TaskRef, Verdict};
+use super::layout::{Page, Text};
+use super::{ring, words};
+use crate::detect::{Answer, Diagnosis, Finding, Frame, Severity, TaskRef, Verdict};
 use anstyle::{AnsiColor, Style};
-use std::fmt::Write;
 
-/// Findings shown with everything; the others get one line.
+/// Findings shown with everything, if they do harm; the others get one line.
 const SHOWN_WHOLE: usize = 2;
 /// Findings that get one line; the rest are counted.
 const SHOWN_SHORT: usize = 5;
@@ -16,207 +16,257 @@ const FRAMES: usize = 4;
 const EVIDENCE: usize = 4;
 /// Victims shown of a finding.
 const VICTIMS: usize = 2;
-/// Columns a paragraph may take.
-const WIDTH: usize = 96;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// The whole verdict; `folder` is where the evidence lies.
-pub fn verdict(diagnosis: &Diagnosis, folder: &str) -> String {
-    let mut out = String::new();
-    let program = &diagnosis.program;
-    let harmful = diagnosis.findings.iter().filter(|finding| finding.severity >= Severity::Warning).count();
-    let headline = match diagnosis.verdict {
-        Verdict::Healthy => format!("{}healthy{:#}", color(AnsiColor::Green), color(AnsiColor::Green)),
-        Verdict::Findings => {
-            let style = color(AnsiColor::Red);
-            format!("{style}{}{style:#}", counted(harmful.max(1), "fault"))
-        }
-        Verdict::Environment => {
-            let style = color(AnsiColor::Yellow);
-            format!("{style}the machine is to blame, not the program{style:#}")
-        }
-        Verdict::Unknown => {
-            let style = color(AnsiColor::Yellow);
-            format!("{style}unknown: too little was seen{style:#}")
-        }
-    };
-    let name = if program.name.is_empty() { "the program" } else { &program.name };
-    let _ =
-        writeln!(out, "{BOLD}{name}{BOLD:#}, {:.1} s, {} polls: {headline}", program.seconds, diagnosis.observer.polls);
-    for finding in diagnosis.findings.iter().take(SHOWN_WHOLE) {
-        out.push('\n');
-        whole(&mut out, finding);
+/// What the screen is like, and where the evidence lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Screen<'a> {
+    /// Columns of the terminal.
+    pub columns: usize,
+    /// The folder of the run, or the recording.
+    pub folder: &'a str,
+    /// The HTML report, where there is one.
+    pub page: Option<&'a str>,
+}
+
+/// The whole verdict.
+pub fn verdict(diagnosis: &Diagnosis, screen: &Screen<'_>) -> String {
+    let mut page = Page::new(screen.columns);
+    let observer = &diagnosis.observer;
+    let polls = words::counted(observer.polls, "poll");
+    let headline = Text::styled(BOLD, words::program(diagnosis))
+        .and(&format!(", {:.1} s, {polls}: ", diagnosis.program.seconds))
+        .with(verdict_style(diagnosis.verdict), &words::verdict(diagnosis));
+    page.paragraph("", "  ", &headline);
+    let harmful = diagnosis.findings.iter().take_while(|finding| finding.severity >= Severity::Warning).count();
+    let (long, short) = diagnosis.findings.split_at(harmful.clamp(1, SHOWN_WHOLE).min(diagnosis.findings.len()));
+    for finding in long {
+        page.blank();
+        whole(&mut page, finding);
     }
-    let short: Vec<_> = diagnosis.findings.iter().skip(SHOWN_WHOLE).collect();
     if !short.is_empty() {
-        out.push('\n');
+        page.blank();
     }
     for finding in short.iter().take(SHOWN_SHORT) {
-        let _ = writeln!(out, "{} {}", tag(finding), finding.title);
+        page.paragraph("", "  ", &tag(finding).and("  ").and(&finding.title));
     }
     if short.len() > SHOWN_SHORT {
-        let _ = writeln!(out, "and {} more in diagnosis.json", short.len() - SHOWN_SHORT);
+        let more = words::counted((short.len() - SHOWN_SHORT) as u64, "more finding");
+        page.paragraph("", "", &Text::styled(DIM, &format!("and {more} in diagnosis.json")));
     }
-    footer(&mut out, diagnosis, folder);
-    out
+    page.blank();
+    footer(&mut page, diagnosis, screen);
+    page.finish()
 }
 
-/// One line about one finding, for a run under way.
-pub fn line(finding: &Finding, seconds: f64) -> String {
-    let style = severity_style(finding.severity);
-    format!("{seconds:>5.1} s  {style}{}{style:#}  {}", finding.kind, finding.title)
+/// A word about one finding, for a run under way; more than one line only where `columns` are few.
+pub fn line(finding: &Finding, seconds: f64, columns: usize) -> String {
+    let mut page = Page::new(columns);
+    let when = format!("{seconds:>5.1} s  ");
+    page.paragraph(&when, &" ".repeat(when.len()), &tag(finding).and("  ").and(&finding.title));
+    page.finish().trim_end().to_owned()
 }
 
-fn whole(out: &mut String, finding: &Finding) {
-    let _ = writeln!(out, "{} {BOLD}{}{BOLD:#}", tag(finding), finding.title);
+fn whole(page: &mut Page, finding: &Finding) {
+    page.paragraph("", "  ", &tag(finding).with(DIM, &format!(" ({})", words::confidence(finding.confidence))));
+    page.paragraph("  ", "  ", &Text::styled(BOLD, &finding.title));
     let culprit = &finding.culprit;
     if let Some(at) = &culprit.at {
-        let call = culprit.call.as_ref().map(|call| format!("  calls {call}")).unwrap_or_default();
-        field(out, "where", &format!("{BOLD}{}{BOLD:#}{call}", place(at)));
+        let mut pieces = vec![Text::styled(BOLD, &words::spot(at))];
+        pieces.extend(at.function.as_ref().map(|function| Text::plain("in ").and(words::function(function))));
+        pieces.extend(culprit.call.as_ref().map(|call| Text::plain("calls ").and(call)));
+        beside_or_below(page, "where", &pieces);
     }
     if let Some(task) = &culprit.task {
-        field(out, "task", &task_text(task));
+        page.field("task", &task_text(task));
     }
-    stack(out, &culprit.stack);
-    let drawing = ring::draw(finding);
-    if !drawing.is_empty() {
-        field(out, "cycle", "");
-        out.push_str(&drawing);
+    stack(page, &culprit.stack);
+    if let Some(graph) = &finding.graph {
+        ring::draw(page, graph);
     }
     let o = &finding.occurrences;
-    if o.count > 0 {
-        let times = counted(usize::try_from(o.count).unwrap_or(usize::MAX), "time");
-        field(out, "how bad", &format!("{times}, worst {}, {} in all", millis(o.worst_ms), millis(o.total_ms)));
+    match o.count {
+        0 => {}
+        1 => page.field("how bad", &Text::plain(&format!("once, for {}", words::millis(o.worst_ms)))),
+        count => {
+            let (worst, total) = (words::millis(o.worst_ms), words::millis(o.total_ms));
+            page.field("how bad", &Text::plain(&format!("{count} times, worst {worst}, {total} in all")));
+        }
     }
     if !finding.amplifiers.is_empty() {
-        field(out, "worse by", &finding.amplifiers.join(", "));
+        page.field("worse by", &Text::plain(&finding.amplifiers.join(", ")));
     }
-    for victim in finding.victims.iter().take(VICTIMS) {
-        let who = victim.task.as_ref().map_or_else(|| "the runtime".to_owned(), task_text);
-        field(out, "harm", &format!("{who}: {} {}", victim.harm, figure(victim.value, &victim.unit)));
-    }
+    let harms = finding.victims.iter().take(VICTIMS).map(|victim| {
+        let harm = Text::plain(&victim.harm);
+        let harm = match &victim.task {
+            Some(task) => harm.and(": ").append(task_text(task)),
+            None => harm,
+        };
+        (words::figure(victim.value, &victim.unit), harm)
+    });
+    page.figures("harm", &harms.collect::<Vec<_>>());
     if finding.victims.len() > VICTIMS {
-        field(out, "", &format!("{DIM}and {} more{DIM:#}", finding.victims.len() - VICTIMS));
+        page.field("", &Text::styled(DIM, &format!("and {} more", finding.victims.len() - VICTIMS)));
     }
-    for (index, evidence) in finding.evidence.iter().take(EVIDENCE).enumerate() {
-        let name = if index == 0 { "evidence" } else { "" };
-        field(out, name, &format!("{}: {}", evidence.what, figure(evidence.value, &evidence.unit)));
-    }
-    for (index, line) in wrap(&finding.repair).iter().enumerate() {
-        field(out, if index == 0 { "repair" } else { "" }, line);
-    }
+    let figures = finding
+        .evidence
+        .iter()
+        .take(EVIDENCE)
+        .map(|evidence| (words::figure(evidence.value, &evidence.unit), Text::plain(&evidence.what)));
+    page.figures("evidence", &figures.collect::<Vec<_>>());
+    page.field("repair", &Text::plain(&finding.repair));
 }
 
-fn footer(out: &mut String, diagnosis: &Diagnosis, folder: &str) {
-    out.push('\n');
+fn footer(page: &mut Page, diagnosis: &Diagnosis, screen: &Screen<'_>) {
     let answered = |answer| diagnosis.checks.iter().filter(move |check| check.answer == answer);
     let clear: Vec<_> = answered(Answer::Clear).map(|check| check.kind.as_str()).collect();
     if !clear.is_empty() {
-        for (index, line) in wrap(&clear.join(", ")).iter().enumerate() {
-            field(out, if index == 0 { "clear" } else { "" }, line);
-        }
+        page.field("clear", &Text::plain(&clear.join(", ")));
     }
     for check in answered(Answer::CannotTell) {
-        remark(out, "cannot tell", &format!("{}: {}", check.kind, check.why));
+        page.field("unsure", &Text::plain(&format!("{}: cannot tell, {}", check.kind, check.why)));
     }
     for sentence in &diagnosis.not_observable {
-        remark(out, "not seen", sentence);
+        page.field("not seen", &Text::plain(sentence));
     }
     for sentence in &diagnosis.notes {
-        remark(out, "note", sentence);
+        page.field("note", &Text::plain(sentence));
     }
     let observer = &diagnosis.observer;
-    let mut cost = format!(
-        "{} at level {}, {} events, {:.1} ms of CPU",
+    let level = if observer.level.is_empty() { "unknown" } else { &observer.level };
+    let mut cost = Text::plain(&format!(
+        "{} at level {level}, {}, {} of CPU",
         observer.sources.join("+"),
-        if observer.level.is_empty() { "unknown" } else { &observer.level },
-        observer.events,
-        observer.agent_cpu_ms
-    );
+        words::counted(observer.events, "event"),
+        words::millis(observer.agent_cpu_ms)
+    ));
     if observer.dropped_events > 0 {
-        let style = color(AnsiColor::Yellow);
-        let _ = write!(cost, ", {style}{} events lost{style:#}", observer.dropped_events);
+        let lost = format!("{} lost", words::counted(observer.dropped_events, "event"));
+        cost = cost.and(", ").with(color(AnsiColor::Yellow), &lost);
     }
-    field(out, "observed", &cost);
-    field(out, "kept in", folder);
-}
-
-/// The user's frames first; what lies between and below them is counted.
-fn stack(out: &mut String, stack: &[Frame]) {
-    let user: Vec<_> = stack.iter().filter(|frame| is_users(frame)).collect();
-    for (index, frame) in user.iter().take(FRAMES).enumerate() {
-        let place = match (&frame.file, frame.line) {
-            (Some(file), Some(line)) => format!("{file}:{line}"),
-            (Some(file), None) => file.clone(),
-            _ => "?".to_owned(),
-        };
-        let name = if index == 0 { "stack" } else { "" };
-        field(out, name, &format!("{place}  {DIM}{}{DIM:#}", frame.function));
-    }
-    let folded = stack.len() - user.len().min(FRAMES);
-    if !user.is_empty() && folded > 0 {
-        let frames = counted(folded, "other frame");
-        field(out, "", &format!("{DIM}{frames} of libraries and the runtime folded{DIM:#}"));
+    page.field("observed", &cost);
+    page.field("kept in", &Text::plain(screen.folder));
+    if let Some(report) = screen.page {
+        page.field("report", &Text::plain(report));
     }
 }
 
-/// Whether the frame is of the program's own code rather than of a library or the runtime.
-fn is_users(frame: &Frame) -> bool {
-    const FOREIGN: [&str; 6] = ["/rustc/", ".cargo/registry", "/rustlib/", "library/std", "library/core", "/sysdeps/"];
-    const RUNTIME: [&str; 6] = ["std", "core", "alloc", "tokio", "pollscope_agent", "libc"];
-    let Some(file) = &frame.file else {
-        return false;
-    };
-    !FOREIGN.iter().any(|part| file.contains(part))
-        && !frame.krate.as_deref().is_some_and(|krate| RUNTIME.contains(&krate))
-}
-
-fn task_text(task: &TaskRef) -> String {
-    let mut text = match (&task.name, &task.future) {
-        (Some(name), _) => format!("`{name}`"),
-        (None, Some(future)) => future.clone(),
-        (None, None) => {
-            let root = task.id & pollscope_recording::ROOT_TASK_BIT != 0;
-            if root { "the root future".to_owned() } else { format!("task {}", task.id) }
+/// The pieces beside each other as far as they fit, else below.
+fn beside_or_below(page: &mut Page, name: &str, pieces: &[Text]) {
+    let mut rest = pieces;
+    while !rest.is_empty() {
+        let mut used = 0;
+        let fits = rest.iter().take_while(|piece| {
+            used += piece.width() + 2;
+            used <= page.room() + 2
+        });
+        let (now, later) = rest.split_at(fits.count().max(1));
+        let name = if rest.len() == pieces.len() { name } else { "" };
+        match now {
+            [alone] => page.field(name, alone),
+            several => page.raw(name, &several.iter().map(Text::ansi).collect::<Vec<_>>().join("  ")),
         }
+        rest = later;
+    }
+}
+
+/// The user's frames; what lies between and below them is counted.
+fn stack(page: &mut Page, stack: &[Frame]) {
+    let user: Vec<_> = stack.iter().filter(|frame| words::is_users(frame)).take(FRAMES).collect();
+    let places: Vec<_> = user.iter().map(|frame| Text::plain(&place(frame))).collect();
+    let column = places.iter().map(Text::width).max().unwrap_or(0) + 2;
+    let room = page.room().saturating_sub(column);
+    let functions: Vec<_> = user.iter().map(|frame| words::function(&frame.function)).collect();
+    // If one function must lose its modules, all lose those they share.
+    let fit = functions.iter().all(|function| Text::plain(function).width() <= room);
+    let shared = if fit { 0 } else { shared_modules(&functions) };
+    for (index, (frame, place)) in user.iter().zip(&places).enumerate() {
+        let name = if index == 0 { "stack" } else { "" };
+        let gap = " ".repeat(column.saturating_sub(place.width()));
+        let function = words::function(&frame.function);
+        let tail = function.get(shared..).filter(|_| shared > 0).map(|tail| format!("…::{tail}"));
+        match shortened(tail.as_deref().unwrap_or(function), room) {
+            Some(function) => page.raw(name, &format!("{}{gap}{}", place.ansi(), Text::styled(DIM, &function).ansi())),
+            None => {
+                page.field(name, place);
+                page.field("", &Text::styled(DIM, &format!("in {}", words::function(&frame.function))));
+            }
+        }
+    }
+    let folded = stack.len() - user.len();
+    if !user.is_empty() && folded > 0 {
+        let frames = words::counted(folded as u64, "other frame");
+        page.field("", &Text::styled(DIM, &format!("{frames} of libraries and the runtime folded")));
+    }
+}
+
+fn place(frame: &Frame) -> String {
+    match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!("{file}:{line}"),
+        (Some(file), None) => file.clone(),
+        _ => "?".to_owned(),
+    }
+}
+
+/// Bytes of the modules that all functions begin with.
+fn shared_modules(functions: &[&str]) -> usize {
+    let Some((first, rest)) = functions.split_first() else {
+        return 0;
     };
-    if let Some(at) = &task.spawned_at {
-        let _ = write!(text, " spawned at {}:{}", at.file, at.line);
-    }
-    text
-}
-
-fn place(at: &Location) -> String {
-    match &at.function {
-        Some(function) => format!("{}:{}  in {function}", at.file, at.line),
-        None => format!("{}:{}", at.file, at.line),
-    }
-}
-
-fn field(out: &mut String, name: &str, value: &str) {
-    let line = format!("  {DIM}{name:<9}{DIM:#} {value}");
-    let _ = writeln!(out, "{}", line.trim_end());
-}
-
-fn remark(out: &mut String, name: &str, sentence: &str) {
-    for (index, line) in wrap(sentence).iter().enumerate() {
-        field(out, if index == 0 { name } else { "" }, line);
-    }
-}
-
-fn tag(finding: &Finding) -> String {
-    let style = severity_style(finding.severity);
-    let severity = match finding.severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
+    let ends = first.match_indices("::").map(|(at, _)| at + 2);
+    let shared = |end: &usize| {
+        let modules = first.get(..*end).unwrap_or_default();
+        // What stands in angle brackets is no module.
+        !modules.contains('<') && rest.iter().all(|function| function.starts_with(modules))
     };
-    format!("{style}{severity}: {}{style:#}", finding.kind)
+    ends.take_while(shared).last().unwrap_or(0)
 }
 
-fn severity_style(severity: Severity) -> Style {
+/// A function in at most `columns`, if need be without its outer modules: the place beside it is exact.
+fn shortened(function: &str, columns: usize) -> Option<String> {
+    let fits = |text: &str| Text::plain(text).width() <= columns;
+    if fits(function) {
+        return Some(function.to_owned());
+    }
+    // Inside angle brackets a `::` belongs to an argument.
+    let mut depth = 0_usize;
+    let bytes = function.as_bytes();
+    let starts = function.char_indices().filter_map(|(at, c)| {
+        match c {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        (depth == 0 && c == ':' && at > 0 && bytes.get(at - 1) == Some(&b':')).then_some(at + 1)
+    });
+    let tails: Vec<_> = starts.filter_map(|at| function.get(at..)).map(|tail| format!("…::{tail}")).collect();
+    tails.into_iter().find(|tail| fits(tail))
+}
+
+fn task_text(task: &TaskRef) -> Text {
+    let text = Text::plain(&words::task(task));
+    match &task.spawned_at {
+        Some(at) => text.and(" spawned at ").and(&words::spot(at)),
+        None => text,
+    }
+}
+
+fn tag(finding: &Finding) -> Text {
+    let text = format!("{}: {}", words::severity(finding.severity), finding.kind);
+    Text::styled(severity_style(finding.severity), &text)
+}
+
+const fn verdict_style(verdict: Verdict) -> Style {
+    color(match verdict {
+        Verdict::Healthy => AnsiColor::Green,
+        Verdict::Findings => AnsiColor::Red,
+        Verdict::Environment | Verdict::Unknown => AnsiColor::Yellow,
+    })
+}
+
+const fn severity_style(severity: Severity) -> Style {
     color(match severity {
         Severity::Info => AnsiColor::Cyan,
         Severity::Warning => AnsiColor::Yellow,
@@ -228,77 +278,62 @@ const fn color(color: AnsiColor) -> Style {
     color.on_default().bold()
 }
 
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
-fn figure(value: f64, unit: &str) -> String {
-    match unit {
-        "ms" => millis(value),
-        _ if value.fract() == 0.0 => format!("{value:.0} {unit}"),
-        _ => format!("{value:.1} {unit}"),
-    }
-}
-
-/// Milliseconds, in the unit people would choose.
-fn millis(value: f64) -> String {
-    match value {
-        value if value < 1.0 => format!("{:.0} µs", value * 1e3),
-        value if value < 1e3 => format!("{value:.1} ms"),
-        value => format!("{:.2} s", value / 1e3),
-    }
-}
-
-fn wrap(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always one line");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= WIDTH - 12 {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::{Confidence, Culprit, Occurrences};
+    use crate::report::samples;
 
-    #[test]
-    fn a_finding_is_told_with_its_line() {
-        let at = Location { file: "src/main.rs".into(), line: 7, ..Location::default() };
-        let diagnosis = Diagnosis {
-            verdict: Verdict::Findings,
-            findings: vec![Finding {
-                kind: "blocking-call".into(),
-                severity: Severity::Critical,
-                confidence: Confidence::Proven,
-                title: "a task is blocked".into(),
-                culprit: Culprit { at: Some(at), ..Culprit::default() },
-                occurrences: Occurrences { count: 2, total_ms: 1500.0, worst_ms: 900.0, ..Occurrences::default() },
-                amplifiers: Vec::new(),
-                evidence: Vec::new(),
-                victims: Vec::new(),
-                graph: None,
-                repair: "Use the async one.".into(),
-                read_more: String::new(),
-            }],
-            ..Diagnosis::default()
-        };
-        let text = anstream::adapter::strip_str(&verdict(&diagnosis, "out")).to_string();
-        assert!(text.contains("the program, 0.0 s, 0 polls: 1 fault\n"), "{text}");
-        assert!(text.contains("where     src/main.rs:7\n"), "{text}");
-        assert!(text.contains("2 times, worst 900.0 ms, 1.50 s in all"), "{text}");
+    fn shown(diagnosis: &Diagnosis, columns: usize) -> String {
+        let screen = Screen { columns, folder: "out", page: None };
+        anstream::adapter::strip_str(&verdict(diagnosis, &screen)).to_string()
     }
 
     #[test]
-    fn long_sentences_are_wrapped() {
-        assert!(wrap(&"word ".repeat(100)).iter().all(|line| line.len() <= WIDTH));
+    fn a_finding_is_told_with_its_line() {
+        let text = shown(&samples::blocking(), 100);
+        assert!(text.starts_with("shop, 3.0 s, 1807 polls: 1 fault\n"), "{text}");
+        assert!(text.contains("critical: blocking-call (proven)\n"), "{text}");
+        assert!(text.contains("where     src/main.rs:7  in shop::ask  calls std::io::Read::read\n"), "{text}");
+        assert!(text.contains("2 times, worst 900.0 ms, 1.50 s in all"), "{text}");
+        assert!(text.contains("evidence  900.0 ms  longest poll\n              221 µs  of it on the CPU\n"), "{text}");
+        assert!(text.contains("1 other frame of libraries and the runtime folded"), "{text}");
+    }
+
+    #[test]
+    fn nothing_is_wider_than_the_screen_nor_steers_it() {
+        for diagnosis in [samples::blocking(), samples::ring(5), samples::hostile()] {
+            for columns in [80, 100, 120] {
+                let text = shown(&diagnosis, columns);
+                assert!(text.lines().all(|line| Text::plain(line).width() <= columns), "{text}");
+                assert!(!text.contains('\u{7}') && !text.contains('\u{1b}'), "{text}");
+            }
+        }
+        assert!(shown(&samples::ring(5), 80).lines().count() <= 45, "{}", shown(&samples::ring(5), 80));
+    }
+
+    #[test]
+    fn a_run_under_way_is_told_in_few_columns_too() {
+        let finding = &samples::blocking().findings[0];
+        let text = anstream::adapter::strip_str(&line(finding, 1.25, 60)).to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("  1.2 s  critical: blocking-call"), "{text}");
+        assert!(lines.len() == 2 && lines[1].starts_with("         "), "{text}");
+        assert_eq!(line(finding, 1.25, usize::MAX).lines().count(), 1);
+    }
+
+    #[test]
+    fn shared_modules_end_at_colons() {
+        assert_eq!(shared_modules(&["a::b::Shop::price", "a::b::serve"]), "a::b::".len());
+        assert_eq!(shared_modules(&["a::b", "ab::b"]), 0);
+        assert_eq!(shared_modules(&["<a::B as a::C>::d", "<a::B as a::C>::e"]), 0);
+        assert_eq!(shared_modules(&[]), 0);
+    }
+
+    #[test]
+    fn a_function_loses_its_outer_modules_first() {
+        assert_eq!(shortened("a::b::c", 10).as_deref(), Some("a::b::c"));
+        assert_eq!(shortened("krate::module::Type::call", 16).as_deref(), Some("…::Type::call"));
+        assert_eq!(shortened("<krate::Type as krate::Trait>::call", 10).as_deref(), Some("…::call"));
+        assert_eq!(shortened("a_very_long_function", 10), None);
     }
 }

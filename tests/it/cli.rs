@@ -22,7 +22,7 @@ fn help_teaches_by_examples() {
     assert_eq!(said.status, Some(0));
     assert!(said.stdout.contains("pollscope run blocking-call") && said.stdout.contains("Exit status"), "{said:?}");
     assert!(!said.stdout.contains("__scenario"), "{said:?}");
-    for command in ["run", "record", "diagnose", "eval"] {
+    for command in ["run", "record", "diagnose", "report", "eval"] {
         let said = pollscope(place.path(), &[command, "--help"]);
         assert!(said.status == Some(0) && said.stdout.contains("Examples:"), "{said:?}");
     }
@@ -45,6 +45,11 @@ fn what_is_no_recording_is_refused() {
     refuses(place.path(), &["diagnose", "nowhere"], "there is no recording nowhere");
     refuses(place.path(), &["diagnose", "letter.txt"], "letter.txt");
     refuses(place.path(), &["diagnose", "empty"], "empty holds no recording");
+    refuses(place.path(), &["report", "nowhere"], "there is no recording nowhere");
+    refuses(place.path(), &["report", "letter.txt"], "letter.txt holds no recording");
+    refuses(place.path(), &["report", "empty"], "empty holds no recording");
+    fs::write(place.path().join("empty/diagnosis.json"), "{}").unwrap();
+    refuses(place.path(), &["report", "empty"], "cannot read empty/diagnosis.json");
 }
 
 #[test]

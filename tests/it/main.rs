@@ -5,6 +5,8 @@
 mod cli;
 mod programs;
 #[cfg(feature = "lab")]
+mod report;
+#[cfg(feature = "lab")]
 mod scenarios;
 mod tidy;
 mod tool;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::tempdir;
 
 /// Scenarios measure time: one at a time.
-static ALONE: Mutex<()> = Mutex::new(());
+pub(crate) static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn each_fault_is_named_with_its_line() {
