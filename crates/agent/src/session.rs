@@ -20,10 +20,16 @@ pub(crate) struct RuntimeState {
     pub(crate) worst_late: AtomicU64,
     /// False before the first and after the last heartbeat, so that a runtime at rest is not called late.
     pub(crate) beating: AtomicBool,
+    /// When the hooks first saw a task spawned, and last saw a worker park before any poll; 0 for never.
+    pub(crate) first_spawn: AtomicU64,
+    pub(crate) last_park: AtomicU64,
+    pub(crate) polled: AtomicBool,
+    /// Some of our hooks are not called: the program set its own in their place.
+    pub(crate) replaced: AtomicBool,
 }
 
 pub(crate) struct Session {
-    pub(crate) slots: Mutex<Vec<&'static Slot>>,
+    pub(crate) slots: Mutex<Vec<Arc<Slot>>>,
     pub(crate) runtimes: Mutex<Vec<Arc<RuntimeState>>>,
     /// Events of the agent's own threads, which are not on any hot path.
     pub(crate) events: Mutex<Vec<Event>>,
@@ -38,10 +44,18 @@ pub(crate) struct Session {
 
 static SESSION: OnceLock<Option<Session>> = OnceLock::new();
 
+/// Set in a child made by `fork` without `exec`: the agent's threads stayed with the parent, and its locks may be held
+/// for ever.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn forked() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
 /// The session, if this process is being recorded.
 #[inline]
 pub(crate) fn get() -> Option<&'static Session> {
-    SESSION.get().and_then(Option::as_ref)
+    SESSION.get().and_then(Option::as_ref).filter(|_| !FORKED.load(Ordering::Relaxed))
 }
 
 /// Begins the recording the environment asks for; dormant, and next to free, if it asks for none. A recording that
@@ -94,6 +108,8 @@ impl Session {
             ..WriterOptions::default()
         };
         let writer = Writer::create(&directory, options)?;
+        // SAFETY: the handler only stores to a static.
+        unsafe { libc::pthread_atfork(None, None, Some(forked)) };
         let session = Session {
             slots: Mutex::default(),
             runtimes: Mutex::default(),
@@ -122,7 +138,9 @@ impl Session {
     }
 
     pub(crate) fn push(&self, event: impl Into<Event>) {
-        self.events().push(event.into());
+        if !FORKED.load(Ordering::Relaxed) {
+            self.events().push(event.into());
+        }
     }
 
     pub(crate) fn events(&self) -> std::sync::MutexGuard<'_, Vec<Event>> {
@@ -134,12 +152,17 @@ impl Session {
         self.push(not_observable_at(clock::now(), what));
     }
 
-    pub(crate) fn slots(&self) -> Vec<&'static Slot> {
+    pub(crate) fn slots(&self) -> Vec<Arc<Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn runtimes(&self) -> Vec<Arc<RuntimeState>> {
         self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether what this runtime's hooks say about polls is not to be believed.
+    pub(crate) fn are_hooks_replaced(&self, runtime: u64) -> bool {
+        self.runtimes().iter().any(|one| one.id == runtime && one.replaced.load(Ordering::Relaxed))
     }
 
     pub(crate) fn add_runtime(&self, flavor: &'static str, workers: u64, timers: bool) -> Arc<RuntimeState> {
@@ -152,6 +175,10 @@ impl Session {
             last_beat: AtomicU64::new(0),
             worst_late: AtomicU64::new(0),
             beating: AtomicBool::new(false),
+            first_spawn: AtomicU64::new(0),
+            last_park: AtomicU64::new(0),
+            polled: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
         });
         runtimes.push(runtime.clone());
         self.push(pollscope_recording::Runtime {
@@ -166,6 +193,9 @@ impl Session {
 
     /// Ends the recording in order: everything noted so far reaches the disk.
     pub(crate) fn finish(&self) {
+        if FORKED.load(Ordering::Relaxed) {
+            return;
+        }
         self.stop.store(true, Ordering::Release);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {

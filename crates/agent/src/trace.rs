@@ -208,8 +208,8 @@ fn new_task(session: &Session, fields: Fields) -> Span {
     let kind = if tag == LOCAL_TASK { "local" } else { "blocking" };
     if let (Some(slot), Some(spawned)) = (slots::current(), fields.place()) {
         let parent = slot.current_task().unwrap_or(0);
-        let task = fields.task;
-        slot.note(clock::now(), What::Spawn { task, runtime: 0, kind, name: fields.name, spawned, parent });
+        let (task, runtime) = (fields.task, slot.runtime.load(Ordering::Relaxed));
+        slot.note(clock::now(), What::Spawn { task, runtime, kind, name: fields.name, spawned, parent });
     }
     span
 }
@@ -239,7 +239,7 @@ pub(crate) fn enter(span: Span) {
     if span.tag() == LOCAL_TASK
         && let Some(slot) = slots::current()
     {
-        slot.poll_start(span.number(), wakes::take(span.number()));
+        slot.poll_start(span.number(), wakes::take(span.number()), 0);
     }
 }
 
@@ -334,7 +334,7 @@ fn poll_operation(fields: &Fields) {
         return;
     }
     // The await stack of the user is on the thread right now, and nowhere later.
-    let stack = slot.bounds.and_then(|bounds| capture_here(bounds.stack_high)).map(Box::new);
+    let stack = slot.bounds.as_ref().and_then(capture_here).map(Box::new);
     slot.note(now, What::Wait { wait, resource: resource.number(), task: current_task(), operation: name, stack });
 }
 

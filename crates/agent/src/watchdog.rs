@@ -10,6 +10,7 @@ use pollscope_recording::{LateBeat, Nanos, Stall, StallEnd};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -37,23 +38,24 @@ struct Thread {
 
 pub(crate) fn run(session: &'static Session) {
     let mut sampler = Sampler::new();
-    let mut threads: HashMap<i32, Thread> = HashMap::new();
+    // By slot, since the kernel gives the ids of ended threads to new ones.
+    let mut threads: HashMap<*const Slot, Thread> = HashMap::new();
     let mut told_silent: HashMap<u64, Nanos> = HashMap::new();
     while !session.stop.load(Ordering::Acquire) {
         std::thread::park_timeout(LOOK_EVERY);
         for slot in session.slots() {
             if slot.ended.load(Ordering::Acquire) {
-                threads.remove(&slot.tid);
+                threads.remove(&Arc::as_ptr(&slot));
                 continue;
             }
-            look(session, &mut sampler, threads.entry(slot.tid).or_default(), slot);
+            look(session, &mut sampler, threads.entry(Arc::as_ptr(&slot)).or_default(), &slot);
         }
         listen(session, &mut told_silent);
         session.watchdog_cpu.store(clock::own_cpu(), Ordering::Relaxed);
     }
 }
 
-fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &'static Slot) {
+fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &Slot) {
     let open = slot.open_poll();
     let same = thread.watched.as_ref().is_some_and(|watched| Some(watched.open) == open);
     if !same {
@@ -78,11 +80,14 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &'s
     if !due {
         return;
     }
-    let captured = slot.bounds.map(|bounds| sampler.capture(&bounds));
+    let captured = slot.bounds.as_ref().map(|bounds| sampler.capture(bounds));
+    if let Some(problem) = sampler.problem() {
+        session.not_observable(problem);
+    }
     let (now, cpu, delay) = (clock::now(), clock::thread_cpu(slot.tid), run_delay(thread, slot.tid));
     let Some(watched) = &mut thread.watched else { return };
     // The poll may have ended while its stack was taken: such a stack belongs to nobody.
-    let still = slot.open_poll() == Some(watched.open);
+    let still = slot.open_poll() == Some(watched.open) && !session.are_hooks_replaced(watched.open.hooks);
     watched.next_look = watched.open.since + 2 * (now - watched.open.since);
     watched.reported |= still;
     if still {
