@@ -276,7 +276,7 @@ impl Drain {
             }
         }
         if session.tracing
-            && session.tasks_seen.load(Ordering::Relaxed)
+            && (session.tasks_seen.load(Ordering::Relaxed) || session.has_unhooked())
             && !session.spans_seen.swap(true, Ordering::Relaxed)
         {
             self.write(words::NotObservable {

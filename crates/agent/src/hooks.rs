@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::session::{RuntimeState, Session};
 use crate::slots::{self, ROLE_WORKER, Slot};
+use crate::workers;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::runtime::Builder;
@@ -10,6 +11,7 @@ use tokio::runtime::Builder;
 /// Sets our hooks on `builder`. tokio keeps one hook of each kind, so hooks set later replace ours; that shows as a
 /// runtime without polls and is reported.
 pub(crate) fn install(builder: &mut Builder, session: &'static Session, runtime: &Arc<RuntimeState>) {
+    session.hooked.store(true, Ordering::Relaxed);
     let id = runtime.id;
     builder.on_thread_start(move || slots::works_for(id));
     // Only workers park this way; threads of the blocking pool do not.
@@ -17,6 +19,14 @@ pub(crate) fn install(builder: &mut Builder, session: &'static Session, runtime:
     builder.on_thread_park(move || {
         let Some(slot) = slots::current() else { return };
         belongs(slot, id);
+        if state.tokio.get().is_none()
+            && let Ok(handle) = tokio::runtime::Handle::try_current()
+            && state.tokio.set(handle.id()).is_ok()
+        {
+            // A builder does not tell what it is going to build.
+            let workers = handle.metrics().num_workers() as u64;
+            session.tell_runtime(&state, workers::flavor(&handle), workers, state.timers);
+        }
         if !state.polled.load(Ordering::Relaxed) {
             state.last_park.store(clock::now(), Ordering::Relaxed);
         }

@@ -49,7 +49,12 @@ impl<F: Future> Future for Root<F> {
         if !this.begun {
             this.begun = true;
             slot.runtime.store(runtime.id, Ordering::Relaxed);
-            heartbeat::start(runtime);
+            if let Ok(handle) = tokio::runtime::Handle::try_current() {
+                let _ = runtime.tokio.set(handle.id());
+            }
+            if runtime.timers {
+                heartbeat::start(runtime);
+            }
             slot.note(
                 clock::now(),
                 What::Spawn { task, runtime: runtime.id, kind: "root", name: None, spawned: this.made, parent: 0 },

@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::slots::Slot;
+use crate::workers::Unhooked;
 use crate::{drain, watchdog};
 use pollscope_recording::{Event, Nanos, Writer, WriterOptions};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::thread::JoinHandle;
 pub(crate) struct RuntimeState {
     pub(crate) id: u64,
     pub(crate) timers: bool,
+    /// tokio's id of the runtime, once a thread of ours was inside of it.
+    pub(crate) tokio: OnceLock<tokio::runtime::Id>,
     /// tokio's id of our heartbeat task; 0 while there is none. Its polls are not the program's.
     pub(crate) heartbeat: AtomicU64,
     pub(crate) beats: AtomicU64,
@@ -31,15 +34,20 @@ pub(crate) struct RuntimeState {
 pub(crate) struct Session {
     pub(crate) slots: Mutex<Vec<Arc<Slot>>>,
     pub(crate) runtimes: Mutex<Vec<Arc<RuntimeState>>>,
+    pub(crate) unhooked: Mutex<Vec<Unhooked>>,
     /// Events of the agent's own threads, which are not on any hot path.
     pub(crate) events: Mutex<Vec<Event>>,
+    /// The watchdog ends first: the drain still writes what it says last.
+    pub(crate) stop_watching: AtomicBool,
     pub(crate) stop: AtomicBool,
     pub(crate) full: bool,
     pub(crate) tracing: bool,
     pub(crate) spans_seen: AtomicBool,
     pub(crate) tasks_seen: AtomicBool,
+    /// Some runtime of the program has our hooks.
+    pub(crate) hooked: AtomicBool,
     pub(crate) watchdog_cpu: AtomicU64,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<(&'static AtomicBool, JoinHandle<()>)>>,
 }
 
 static SESSION: OnceLock<Option<Session>> = OnceLock::new();
@@ -113,12 +121,15 @@ impl Session {
         let session = Session {
             slots: Mutex::default(),
             runtimes: Mutex::default(),
+            unhooked: Mutex::default(),
             events: Mutex::default(),
+            stop_watching: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             full: std::env::var("POLLSCOPE_LEVEL").is_ok_and(|level| level == "full"),
             tracing: crate::wants_tracing(),
             spans_seen: AtomicBool::new(false),
             tasks_seen: AtomicBool::new(false),
+            hooked: AtomicBool::new(false),
             watchdog_cpu: AtomicU64::new(0),
             threads: Mutex::default(),
         };
@@ -129,9 +140,10 @@ impl Session {
         let drain = std::thread::Builder::new().name("pollscope-drain".into()).spawn(move || drain::run(self, writer));
         let watchdog = std::thread::Builder::new().name("pollscope-watch".into()).spawn(move || watchdog::run(self));
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for (started, name) in [(drain, "drain"), (watchdog, "watchdog")] {
+        let started = [(watchdog, &self.stop_watching, "watchdog"), (drain, &self.stop, "drain")];
+        for (started, stop, name) in started {
             match started {
-                Ok(thread) => threads.push(thread),
+                Ok(thread) => threads.push((stop, thread)),
                 Err(error) => complain(&format!("cannot start the {name} thread: {error}")),
             }
         }
@@ -160,6 +172,10 @@ impl Session {
         self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn has_unhooked(&self) -> bool {
+        !self.unhooked.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Whether what this runtime's hooks say about polls is not to be believed.
     pub(crate) fn are_hooks_replaced(&self, runtime: u64) -> bool {
         self.runtimes().iter().any(|one| one.id == runtime && one.replaced.load(Ordering::Relaxed))
@@ -170,6 +186,7 @@ impl Session {
         let runtime = Arc::new(RuntimeState {
             id: runtimes.len() as u64 + 1,
             timers,
+            tokio: OnceLock::new(),
             heartbeat: AtomicU64::new(0),
             beats: AtomicU64::new(0),
             last_beat: AtomicU64::new(0),
@@ -181,14 +198,14 @@ impl Session {
             replaced: AtomicBool::new(false),
         });
         runtimes.push(runtime.clone());
-        self.push(pollscope_recording::Runtime {
-            at: clock::now(),
-            runtime: runtime.id,
-            flavor: flavor.into(),
-            workers,
-            timers,
-        });
+        self.tell_runtime(&runtime, flavor, workers, timers);
         runtime
+    }
+
+    /// Says what is known of a runtime; what is said later holds.
+    pub(crate) fn tell_runtime(&self, runtime: &RuntimeState, flavor: &'static str, workers: u64, timers: bool) {
+        let (at, runtime) = (clock::now(), runtime.id);
+        self.push(pollscope_recording::Runtime { at, runtime, flavor: flavor.into(), workers, timers });
     }
 
     /// Ends the recording in order: everything noted so far reaches the disk.
@@ -196,9 +213,9 @@ impl Session {
         if FORKED.load(Ordering::Relaxed) {
             return;
         }
-        self.stop.store(true, Ordering::Release);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        for (stop, thread) in threads {
+            stop.store(true, Ordering::Release);
             thread.thread().unpark();
             // A panic in a thread of the agent is not the program's business.
             let _ = thread.join();

@@ -31,6 +31,8 @@ struct OpenPoll {
 
 pub(crate) struct Slot {
     pub(crate) tid: i32,
+    #[cfg(tokio_unstable)]
+    pub(crate) thread: std::thread::ThreadId,
     /// `None` where the thread's stack cannot be told: then it gets no stack.
     pub(crate) bounds: Option<ThreadBounds>,
     pub(crate) name: String,
@@ -123,6 +125,8 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
     let is_main = tid as u32 == std::process::id();
     let slot = Arc::new(Slot {
         tid,
+        #[cfg(tokio_unstable)]
+        thread: std::thread::current().id(),
         bounds: ThreadBounds::current(),
         name: std::thread::current().name().unwrap_or("").to_owned(),
         runtime: AtomicU64::new(RUNTIME.get()),

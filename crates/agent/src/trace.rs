@@ -35,6 +35,8 @@ const INTERNAL: u64 = 5;
 const OTHER_RESOURCE: u64 = 6;
 const OPERATION: u64 = 7;
 const OTHER: u64 = 8;
+/// A task of the scheduler in a program without our hooks: tracing alone tells of it.
+const UNHOOKED_TASK: u64 = 9;
 
 impl Span {
     fn new(tag: u64, number: u64) -> Span {
@@ -45,6 +47,14 @@ impl Span {
     }
     fn number(self) -> u64 {
         self.0 >> TAG_BITS
+    }
+    /// A task whose polls are told by its span.
+    fn is_polled_here(self) -> bool {
+        matches!(self.tag(), LOCAL_TASK | UNHOOKED_TASK)
+    }
+    /// Something whose end matters.
+    fn is_kept(self) -> bool {
+        matches!(self.tag(), LOCK | OPERATION | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK)
     }
     fn is_resource(self) -> bool {
         matches!(self.tag(), LOCK | INTERNAL | OTHER_RESOURCE)
@@ -87,7 +97,9 @@ fn innermost(wanted: impl Fn(Span) -> bool) -> Option<Span> {
 fn current_task() -> TaskId {
     slots::current()
         .and_then(slots::Slot::current_task)
-        .or_else(|| innermost(|span| matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK)).map(Span::number))
+        .or_else(|| {
+            innermost(|span| matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK)).map(Span::number)
+        })
         .unwrap_or(0)
 }
 
@@ -169,6 +181,9 @@ impl Visit for Fields {
 
 /// A span of tokio's is made.
 pub(crate) fn new_span(session: &Session, attributes: &span::Attributes<'_>) -> Span {
+    if attributes.metadata().name() == "runtime.spawn" {
+        session.spans_seen.store(true, Ordering::Relaxed);
+    }
     if slots::is_quiet() {
         return Span::new(OTHER, NEXT.fetch_add(1, Ordering::Relaxed));
     }
@@ -190,12 +205,12 @@ fn keep(span: Span, operation: &'static str) {
 }
 
 fn new_task(session: &Session, fields: Fields) -> Span {
-    session.spans_seen.store(true, Ordering::Relaxed);
     let tag = match fields.kind {
         "local" => LOCAL_TASK,
         "blocking" => BLOCKING_TASK,
         "block_on" => return Span::new(OTHER, fields.task),
-        _ => TASK,
+        _ if session.hooked.load(Ordering::Relaxed) => TASK,
+        _ => UNHOOKED_TASK,
     };
     let span = Span::new(tag, fields.task);
     // Tasks of the scheduler are told by the hooks; those the hooks do not see are told here. A worker thread is itself
@@ -205,7 +220,11 @@ fn new_task(session: &Session, fields: Fields) -> Span {
         return if worker { Span::new(OTHER, fields.task) } else { span };
     }
     keep(span, "");
-    let kind = if tag == LOCAL_TASK { "local" } else { "blocking" };
+    let kind = match tag {
+        LOCAL_TASK => "local",
+        BLOCKING_TASK => "blocking",
+        _ => "task",
+    };
     if let (Some(slot), Some(spawned)) = (slots::current(), fields.place()) {
         let parent = slot.current_task().unwrap_or(0);
         let (task, runtime) = (fields.task, slot.runtime.load(Ordering::Relaxed));
@@ -236,8 +255,10 @@ fn new_resource(fields: &Fields) -> Span {
 #[inline]
 pub(crate) fn enter(span: Span) {
     entered(|spans| spans.push(span));
-    if span.tag() == LOCAL_TASK
+    // Hooks set later may tell of it already.
+    if span.is_polled_here()
         && let Some(slot) = slots::current()
+        && slot.current_task() != Some(span.number())
     {
         slot.poll_start(span.number(), wakes::take(span.number()), 0);
     }
@@ -246,8 +267,10 @@ pub(crate) fn enter(span: Span) {
 /// A span of tokio's is left.
 #[inline]
 pub(crate) fn exit(span: Span) {
-    if span.tag() == LOCAL_TASK
+    if span.is_polled_here()
         && let Some(slot) = slots::current()
+        && slot.current_task() == Some(span.number())
+        && slot.is_polling_for(0)
     {
         slot.poll_end();
     }
@@ -261,7 +284,7 @@ pub(crate) fn exit(span: Span) {
 /// One more handle to a span.
 #[inline]
 pub(crate) fn clone_span(span: Span) {
-    if matches!(span.tag(), LOCK | OPERATION | LOCAL_TASK | BLOCKING_TASK) {
+    if span.is_kept() {
         with_alive(span, |alive| {
             if let Some(alive) = alive.get_mut(&span.0) {
                 alive.handles += 1;
@@ -272,7 +295,7 @@ pub(crate) fn clone_span(span: Span) {
 
 /// One handle less; true when it was the last.
 pub(crate) fn close(span: Span) -> bool {
-    if !matches!(span.tag(), LOCK | OPERATION | LOCAL_TASK | BLOCKING_TASK) {
+    if !span.is_kept() {
         return false;
     }
     let ended = with_alive(span, |alive| {
@@ -304,7 +327,8 @@ pub(crate) fn event(event: &Event<'_>) {
     match event.metadata().target() {
         "tokio::task::waker" => {
             let task = Span(fields.task);
-            if matches!(fields.operation, "waker.wake" | "waker.wake_by_ref") && matches!(task.tag(), TASK | LOCAL_TASK)
+            if matches!(fields.operation, "waker.wake" | "waker.wake_by_ref")
+                && matches!(task.tag(), TASK | LOCAL_TASK | UNHOOKED_TASK)
             {
                 wakes::woken(task.number(), clock::now());
             }

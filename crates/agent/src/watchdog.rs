@@ -6,6 +6,7 @@ use crate::heartbeat;
 use crate::session::Session;
 use crate::slots::{Open, Slot};
 use crate::stack::Sampler;
+use crate::workers::Workers;
 use pollscope_recording::{LateBeat, Nanos, Stall, StallEnd};
 use std::collections::HashMap;
 use std::fs::File;
@@ -30,8 +31,9 @@ struct Watched {
     reported: bool,
 }
 
-#[derive(Default)]
 struct Thread {
+    /// Held, so that no other slot takes its address.
+    slot: Arc<Slot>,
     schedstat: Option<File>,
     watched: Option<Watched>,
 }
@@ -40,30 +42,44 @@ pub(crate) fn run(session: &'static Session) {
     let mut sampler = Sampler::new();
     // By slot, since the kernel gives the ids of ended threads to new ones.
     let mut threads: HashMap<*const Slot, Thread> = HashMap::new();
+    let mut workers = Workers::default();
     let mut told_silent: HashMap<u64, Nanos> = HashMap::new();
-    while !session.stop.load(Ordering::Acquire) {
+    let mut last = false;
+    while !last {
         std::thread::park_timeout(LOOK_EVERY);
+        // Once more after the end: a stall that has just ended still wants its end told.
+        last = session.stop_watching.load(Ordering::Acquire);
         for slot in session.slots() {
-            if slot.ended.load(Ordering::Acquire) {
-                threads.remove(&Arc::as_ptr(&slot));
-                continue;
-            }
-            look(session, &mut sampler, threads.entry(Arc::as_ptr(&slot)).or_default(), &slot);
+            threads.entry(Arc::as_ptr(&slot)).or_insert_with(|| Thread { slot, schedstat: None, watched: None });
         }
+        threads.retain(|_, thread| {
+            let slot = thread.slot.clone();
+            if !slot.ended.load(Ordering::Acquire) {
+                look(session, &mut sampler, thread, || slot.open_poll().or_else(|| workers.stuck(session, &slot)));
+                return true;
+            }
+            if let Some(watched) = thread.watched.take() {
+                end(session, thread, &watched);
+            }
+            workers.forget(&slot);
+            false
+        });
         listen(session, &mut told_silent);
         session.watchdog_cpu.store(clock::own_cpu(), Ordering::Relaxed);
     }
 }
 
-fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &Slot) {
-    let open = slot.open_poll();
-    let same = thread.watched.as_ref().is_some_and(|watched| Some(watched.open) == open);
+/// Looks at one thread; `open` gives the poll open on it.
+fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open: impl FnMut() -> Option<Open>) {
+    let slot = thread.slot.clone();
+    let now_open = open();
+    let same = thread.watched.as_ref().is_some_and(|watched| Some(watched.open) == now_open);
     if !same {
         if let Some(watched) = thread.watched.take() {
             slot.watched.store(false, Ordering::Release);
-            end(session, thread, slot, &watched);
+            end(session, thread, &watched);
         }
-        let Some(open) = open else { return };
+        let Some(open) = now_open else { return };
         slot.watched_end.store(0, Ordering::Relaxed);
         slot.watched.store(true, Ordering::Release);
         thread.watched = Some(Watched {
@@ -87,7 +103,7 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &Sl
     let (now, cpu, delay) = (clock::now(), clock::thread_cpu(slot.tid), run_delay(thread, slot.tid));
     let Some(watched) = &mut thread.watched else { return };
     // The poll may have ended while its stack was taken: such a stack belongs to nobody.
-    let still = slot.open_poll() == Some(watched.open) && !session.are_hooks_replaced(watched.open.hooks);
+    let still = Some(watched.open) == open() && !session.are_hooks_replaced(watched.open.hooks);
     watched.next_look = watched.open.since + 2 * (now - watched.open.since);
     watched.reported |= still;
     if still {
@@ -106,7 +122,8 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &Sl
     }
 }
 
-fn end(session: &Session, thread: &mut Thread, slot: &Slot, watched: &Watched) {
+fn end(session: &Session, thread: &mut Thread, watched: &Watched) {
+    let slot = thread.slot.clone();
     if !watched.reported {
         return;
     }

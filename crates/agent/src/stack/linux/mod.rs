@@ -6,6 +6,7 @@ mod running;
 mod sleeping;
 mod unwind;
 
+#[cfg(feature = "tracing")]
 pub(crate) use here::capture_here;
 pub(crate) use modules::{generation, mapped};
 pub(crate) use unwind::Unwinder;
