@@ -49,6 +49,7 @@ pub(crate) fn run(session: &'static Session) {
         std::thread::park_timeout(LOOK_EVERY);
         // Once more after the end: a stall that has just ended still wants its end told.
         last = session.stop_watching.load(Ordering::Acquire);
+        workers.is_last = last;
         for slot in session.slots() {
             threads.entry(Arc::as_ptr(&slot)).or_insert_with(|| Thread { slot, schedstat: None, watched: None });
         }

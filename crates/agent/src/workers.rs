@@ -17,10 +17,12 @@ use tokio::runtime::{Handle, RuntimeFlavor, RuntimeMetrics};
 const STUCK: Nanos = 250_000_000;
 /// How often the thread in `block_on` is looked at, which has no counters: it takes reading a file.
 const LOOK_EVERY: Nanos = 20_000_000;
-/// Workers that no task of ours has met yet are looked for so many times.
-const ROUNDS: u64 = 5;
-/// How long a task waits for the other workers to take theirs.
-const MEET: Duration = Duration::from_millis(2);
+/// Workers that no task of ours has met yet are looked for so many times, once a second.
+const ROUNDS: u64 = 60;
+/// How long `init` and its tasks wait for every worker to take one: most workers have just been started.
+const MEET_FIRST: Duration = Duration::from_millis(20);
+/// The same for the rounds after that, which stand in the program's way.
+const MEET_AGAIN: Duration = Duration::from_millis(2);
 
 /// A runtime without hooks.
 pub(crate) struct Unhooked {
@@ -62,7 +64,8 @@ pub(crate) fn watch_current(session: &'static Session) -> bool {
         heartbeat::start(&state);
     }
     if multi_thread {
-        meet(&handle, &state, workers);
+        let met = meet(&handle, &state, workers, MEET_FIRST);
+        wait(&met, workers, MEET_FIRST);
     }
     true
 }
@@ -76,7 +79,7 @@ pub(crate) fn flavor(handle: &Handle) -> &'static str {
 }
 
 /// Makes a slot for every worker: a task for each, that waits a moment so that no worker takes two.
-fn meet(handle: &Handle, state: &Arc<RuntimeState>, workers: usize) {
+fn meet(handle: &Handle, state: &Arc<RuntimeState>, workers: usize, most: Duration) -> Arc<AtomicUsize> {
     let met = Arc::new(AtomicUsize::new(0));
     slots::quietly(|| {
         for _ in 0..workers {
@@ -84,13 +87,18 @@ fn meet(handle: &Handle, state: &Arc<RuntimeState>, workers: usize) {
             handle.spawn(async move {
                 belongs(&state);
                 met.fetch_add(1, Ordering::Relaxed);
-                let until = clock::now() + MEET.as_nanos() as Nanos;
-                while met.load(Ordering::Relaxed) < workers && clock::now() < until {
-                    std::thread::sleep(MEET / 20);
-                }
+                wait(&met, workers, most);
             });
         }
     });
+    met
+}
+
+fn wait(met: &AtomicUsize, workers: usize, most: Duration) {
+    let until = clock::now() + most.as_nanos() as Nanos;
+    while met.load(Ordering::Relaxed) < workers && clock::now() < until {
+        std::thread::sleep(Duration::from_micros(100));
+    }
 }
 
 /// The calling thread is a worker of this runtime.
@@ -122,7 +130,7 @@ pub(crate) fn meet_again(state: &Arc<RuntimeState>, beat: u64) {
             && let Ok(handle) = Handle::try_current()
             && handle.runtime_flavor() != RuntimeFlavor::CurrentThread
         {
-            meet(&handle, state, workers);
+            meet(&handle, state, workers, MEET_AGAIN);
         }
     }
 }
@@ -138,6 +146,8 @@ struct Still {
 #[derive(Default)]
 pub(crate) struct Workers {
     still: HashMap<*const Slot, Still>,
+    /// The last look of all takes no figures from before.
+    pub(crate) is_last: bool,
 }
 
 impl Workers {
@@ -148,7 +158,8 @@ impl Workers {
         let one = unhooked.iter().find(|one| one.state.id == runtime)?;
         let now = clock::now();
         let figures = if one.caller == Some(slot.tid) {
-            let recent = self.still.get(&Arc::as_ptr(slot)).filter(|still| now < still.asked + LOOK_EVERY);
+            let recent =
+                self.still.get(&Arc::as_ptr(slot)).filter(|still| !self.is_last && now < still.asked + LOOK_EVERY);
             match recent {
                 Some(still) => Some(still.figures),
                 None => outside_of_park(slot.tid),

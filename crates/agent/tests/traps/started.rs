@@ -19,6 +19,7 @@ fn hang_in_the_program() {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn task_program() {
     let _agent = pollscope_agent::init();
+    told_by_the_test().await;
     tokio::spawn(async { hang_in_the_program() }).await.unwrap();
 }
 
@@ -34,8 +35,7 @@ async fn root_program() {
     hang_in_the_program();
 }
 
-fn is_stuck(program: &str, flavor: &str, workers: u64) {
-    let mut run = record(program);
+fn is_stuck(mut run: Run, flavor: &str, workers: u64) {
     let is_found =
         |seen: &Seen| seen.stalls().into_iter().find(|stall| seen.is_in(&stall.stack, "hang_in_the_program")).cloned();
     let seen = run.until("the stack of the stuck thread", |seen| is_found(seen).is_some());
@@ -54,15 +54,25 @@ fn is_stuck(program: &str, flavor: &str, workers: u64) {
 }
 
 fn stuck_worker() {
-    is_stuck("started::task_program", "multi_thread", 2);
+    let mut run = record("started::task_program");
+    // A worker gets a stack once a task of ours has been there.
+    run.until("both workers", |seen| {
+        let mut workers: Vec<u64> =
+            seen.threads().iter().filter(|thread| &*thread.role == "worker").map(|thread| thread.tid).collect();
+        workers.sort_unstable();
+        workers.dedup();
+        workers.len() == 2
+    });
+    run.tell();
+    is_stuck(run, "multi_thread", 2);
 }
 
 fn stuck_current_thread() {
-    is_stuck("started::current_program", "current_thread", 1);
+    is_stuck(record("started::current_program"), "current_thread", 1);
 }
 
 fn stuck_root() {
-    is_stuck("started::root_program", "multi_thread", 2);
+    is_stuck(record("started::root_program"), "multi_thread", 2);
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]

@@ -48,7 +48,8 @@ fn local_set() {
     assert!(seen.stalls().iter().all(|stall| stall.task == task), "{}", seen.summary());
     run.tell();
     let ended = run.end().well();
-    assert_eq!(ended.seen.polls_of(task), 2);
+    // The drop of its future, which can block as well, is told as one more.
+    assert_eq!(ended.seen.polls_of(task), 3);
     assert!(ended.seen.task_ends().iter().any(|end| end.task == task));
 }
 
@@ -161,7 +162,8 @@ fn tasks_without_hooks() {
     assert_eq!(seen.tasks().len(), 1, "the agent's own tasks are not the program's: {:?}", seen.tasks());
     run.tell();
     let ended = run.end().well();
-    assert_eq!(ended.seen.polls_of(task), 2);
+    // The drop of its future, which can block as well, is told as one more.
+    assert_eq!(ended.seen.polls_of(task), 3);
     assert!(ended.seen.task_ends().iter().any(|end| end.task == task));
 }
 
