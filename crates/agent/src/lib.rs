@@ -27,6 +27,8 @@ mod drain;
 mod heartbeat;
 mod hooks;
 mod raw;
+#[cfg(doctest)]
+mod refused;
 mod ring;
 mod root;
 mod session;

@@ -4,6 +4,8 @@ mod here;
 mod modules;
 mod running;
 mod sleeping;
+#[cfg(test)]
+mod tests;
 mod unwind;
 
 #[cfg(feature = "tracing")]
