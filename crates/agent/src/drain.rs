@@ -289,7 +289,9 @@ impl Drain {
         self.map_modules(now);
         self.write(words::Cost {
             at: now,
-            agent_cpu_ns: clock::own_cpu() + self.session.watchdog_cpu.load(Ordering::Relaxed),
+            agent_cpu_ns: clock::own_cpu()
+                + self.session.watchdog_cpu.load(Ordering::Relaxed)
+                + self.writer.sealing_cpu_ns(),
             dropped: self.past_dropped + slots.iter().map(|slot| slot.dropped()).sum::<u64>() + self.lost_polls,
             polls: self.past_polls + slots.iter().map(|slot| slot.polls.load(Ordering::Relaxed)).sum::<u64>(),
         });

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 pub const PROGRAMS: &[Entry] = entries!("runtimes": multi_program, current_program, several_program, pool_program,
     paused_program, pausing_program, timerless_program, in_place_program, root_program, panic_program, busy_program,
-    threads_program);
+    signals_program, threads_program);
 pub const TESTS: &[Entry] = entries!("runtimes": multi_thread, current_thread, several_runtimes, blocking_pool,
     paused_clock, clock_paused_later, no_time_driver, block_in_place, blocked_root, panic_in_a_task, busy_thread,
-    threads_that_end);
+    no_signal_left, threads_that_end);
 
 #[inline(never)]
 fn hang_in_the_program() {
@@ -300,6 +300,34 @@ fn busy_thread() {
     run.tell();
     let ended = run.end().well();
     assert_eq!(ended.said("differences"), 0);
+}
+
+fn signals_program() {
+    for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+        // SAFETY: ignoring a signal needs no handler.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    busy_program();
+    // SAFETY: asks only.
+    let kept = (libc::SIGRTMIN()..=libc::SIGRTMAX()).all(|signal| unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    });
+    say("kept", u64::from(kept));
+}
+
+fn no_signal_left() {
+    let mut run = record("runtimes::signals_program");
+    let task = run.said("task");
+    let seen = run.until("that running threads have no stacks", |seen| {
+        seen.is_not_observable("no real-time signal is free") && seen.stalls_of(task).len() > 2
+    });
+    assert!(seen.stalls_of(task).iter().all(|stall| stall.stack.is_empty()));
+    run.tell();
+    let ended = run.end().well();
+    assert_eq!((ended.said("differences"), ended.said("kept")), (0, 1));
+    let told = |event: &&pollscope_recording::Event| matches!(event, pollscope_recording::Event::NotObservable(one) if one.what.contains("real-time"));
+    assert_eq!(ended.seen.events.iter().filter(told).count(), 1, "it is said once");
 }
 
 #[pollscope_agent::main(flavor = "multi_thread", worker_threads = 1)]

@@ -21,18 +21,21 @@ async fn task_program() {
     let _agent = pollscope_agent::init();
     told_by_the_test().await;
     tokio::spawn(async { hang_in_the_program() }).await.unwrap();
+    told_by_the_test().await;
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn current_program() {
     let _agent = pollscope_agent::init();
     tokio::spawn(async { hang_in_the_program() }).await.unwrap();
+    told_by_the_test().await;
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn root_program() {
     let _agent = pollscope_agent::init();
     hang_in_the_program();
+    told_by_the_test().await;
 }
 
 fn is_stuck(mut run: Run, flavor: &str, workers: u64) {
@@ -48,8 +51,9 @@ fn is_stuck(mut run: Run, flavor: &str, workers: u64) {
     // Nobody else is under suspicion.
     assert!(seen.stalls().iter().all(|other| other.tid == stall.tid), "{}", seen.summary());
     run.tell();
+    run.until("its end", |seen| seen.stall_ends().iter().any(|end| end.since == stall.since));
+    run.tell();
     let ended = run.end().well();
-    assert!(ended.seen.stall_ends().iter().any(|end| end.since == stall.since));
     assert!(ended.seen.is_not_observable("single polls") || cfg!(feature = "layer"));
 }
 
