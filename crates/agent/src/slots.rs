@@ -16,9 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Polls nest: a `LocalSet` polls its tasks inside its own task's poll. Deeper than this only the depth is counted.
 const DEPTH: usize = 8;
 const RING: usize = 4096;
-/// Polls at least this long are written one by one.
+/// The bounds of what is notable in the level `summary`; in `full` all is.
 const NOTABLE: Nanos = 1_000_000;
-/// Polls that start this late are written one by one.
 const LATE: Nanos = 5_000_000;
 
 #[derive(Default)]
@@ -51,6 +50,9 @@ pub(crate) struct Slot {
     table: Mutex<Table>,
     ring: Ring<Raw>,
     pub(crate) polls: AtomicU64,
+    /// Polls at least this long, and those this late, are written one by one.
+    notable: Nanos,
+    late: Nanos,
 }
 
 /// The innermost open poll of a thread, as the watchdog sees it.
@@ -141,6 +143,8 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         table: Mutex::new(Table::new()),
         ring: Ring::new(RING),
         polls: AtomicU64::new(0),
+        notable: if session.full { 0 } else { NOTABLE },
+        late: if session.full { 0 } else { LATE },
     });
     let shared = slot.clone();
     // SAFETY: the slot lives for as long as this thread's `OWNED`, whose end takes the reference out of `CURRENT`; it
@@ -175,7 +179,7 @@ impl Slot {
             }
             self.depth.store(depth + 1, Ordering::Relaxed);
         });
-        if let Some(delay) = woken.and_then(|woken| now.checked_sub(woken)).filter(|delay| *delay >= LATE) {
+        if let Some(delay) = woken.and_then(|woken| now.checked_sub(woken)).filter(|delay| *delay >= self.late) {
             self.note(now, What::Delay { task, delay });
         }
     }
@@ -198,7 +202,7 @@ impl Slot {
             self.polls.store(self.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             // The drain holds this lock for the time of a copy; then the poll is written alone instead of waiting.
             let counted = self.table.try_lock().map(|mut table| table.add(task, duration)).is_ok();
-            if !counted || duration >= NOTABLE {
+            if !counted || duration >= self.notable {
                 self.note(since, What::Poll { task, duration });
             }
         }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 pub const PROGRAMS: &[Entry] = entries!("runtimes": multi_program, current_program, several_program, pool_program,
     paused_program, pausing_program, timerless_program, in_place_program, root_program, panic_program, busy_program,
-    signals_program, threads_program);
+    signals_program, threads_program, flood_program);
 pub const TESTS: &[Entry] = entries!("runtimes": multi_thread, current_thread, several_runtimes, blocking_pool,
     paused_clock, clock_paused_later, no_time_driver, block_in_place, blocked_root, panic_in_a_task, busy_thread,
-    no_signal_left, threads_that_end);
+    no_signal_left, threads_that_end, full_level, full_rings);
 
 #[inline(never)]
 fn hang_in_the_program() {
@@ -352,4 +352,44 @@ fn threads_that_end() {
     // The counts of threads that are gone still count.
     assert!(ended.seen.costs().last().unwrap().polls >= 50);
     assert!(!ended.seen.is_not_observable("hooks"));
+}
+
+fn record_fully(program: &str) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    start(program, folder, &[("POLLSCOPE", path.to_str().unwrap()), ("POLLSCOPE_LEVEL", "full")])
+}
+
+fn single_polls(seen: &Seen, task: u64) -> u64 {
+    let of_task = |event: &&pollscope_recording::Event| matches!(event, pollscope_recording::Event::Poll(poll) if poll.task == task);
+    seen.events.iter().filter(of_task).count() as u64
+}
+
+fn full_level() {
+    let ended = record_fully("runtimes::several_program").end().well();
+    assert_eq!(single_polls(&ended.seen, ended.said("first")), 11);
+    assert_eq!(single_polls(&ended.seen, ended.said("second")), 11);
+}
+
+const FLOOD: u64 = 200_000;
+
+#[pollscope_agent::main(flavor = "current_thread")]
+async fn flood_program() {
+    tokio::spawn(async {
+        say("task", own_id());
+        for _ in 0..FLOOD {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+fn full_rings() {
+    let ended = record_fully("runtimes::flood_program").end().well();
+    let (told, cost) = (single_polls(&ended.seen, ended.said("task")), ended.seen.costs().last().copied().cloned());
+    let cost = cost.unwrap();
+    // Whatever did not fit is counted, and nothing is told twice.
+    assert!(cost.polls > FLOOD, "{cost:?}");
+    assert!(told <= FLOOD + 1 && told + cost.dropped > FLOOD, "{told} told, {cost:?}");
 }
