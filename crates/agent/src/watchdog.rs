@@ -18,6 +18,8 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 /// A poll open for this long gets its first stack; the next ones follow at doubled ages.
 const STALL: Nanos = 20_000_000;
+/// A thread that sleeps often is found asleep sooner or later; after so many looks it is told without a stack.
+const RESTLESS_LOOKS: u32 = 10;
 /// A heartbeat that has not fired for this long is told before it fires.
 const SILENT: Nanos = 500_000_000;
 
@@ -29,6 +31,8 @@ struct Watched {
     run_delay: Nanos,
     next_look: Nanos,
     reported: bool,
+    /// Looks in a row that found it too restless for a stack; `None` before the first look after it was seen.
+    restless: Option<u32>,
 }
 
 struct Thread {
@@ -90,14 +94,25 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
             run_delay: run_delay(thread, slot.tid),
             next_look: open.since + STALL,
             reported: false,
+            restless: None,
         });
         return;
     }
-    let due = thread.watched.as_ref().is_some_and(|watched| clock::now() >= watched.next_look);
-    if !due {
+    let Some(watched) = &mut thread.watched else { return };
+    if watched.restless.is_none() {
+        watched.restless = Some(0);
+        slot.bounds.iter().for_each(|bounds| sampler.expect(bounds));
+    }
+    if clock::now() < watched.next_look {
         return;
     }
     let captured = slot.bounds.as_ref().map(|bounds| sampler.capture(bounds));
+    let restless = watched.restless.get_or_insert(0);
+    if captured.as_ref().is_some_and(|captured| captured.restless) && *restless < RESTLESS_LOOKS {
+        *restless += 1;
+        return;
+    }
+    *restless = 0;
     if let Some(problem) = sampler.problem() {
         session.not_observable(problem);
     }

@@ -14,6 +14,8 @@ pub(crate) use modules::{generation, mapped};
 pub(crate) use unwind::Unwinder;
 
 use super::Captured;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 /// A stack as copied: registers and the bytes from `base` up.
 pub(crate) struct RawStack {
@@ -36,6 +38,12 @@ pub(crate) struct ThreadBounds {
 
 /// The most of a stack that is copied.
 const MOST_BYTES: u64 = 256 * 1024;
+/// Only a thread awake for this long gets a signal. Between the last look and the signal lie some 10 µs: a thread that
+/// sleeps often would be asleep by then, and its `poll` or `epoll_wait` would end with EINTR.
+const AWAKE: Duration = Duration::from_millis(10);
+/// Threads remembered at most; those that ended are never taken out one by one.
+const MOST_AWAKE: usize = 1024;
+
 /// The main thread's lower bound is its limit, not its mapping: trust no more than this.
 const MAIN_MOST: u64 = 64 * 1024 * 1024;
 
@@ -69,23 +77,46 @@ impl ThreadBounds {
 pub(crate) struct Sampler {
     unwinder: Unwinder,
     told: bool,
+    /// How often each thread had gone to sleep, and since when that has not changed.
+    awake: HashMap<i32, (u64, Instant)>,
 }
 
 impl Sampler {
     pub(crate) fn new() -> Self {
-        Self { unwinder: Unwinder::new(), told: false }
+        Self { unwinder: Unwinder::new(), told: false, awake: HashMap::new() }
+    }
+
+    /// A stack of this thread may be wanted soon.
+    pub(crate) fn expect(&mut self, thread: &ThreadBounds) {
+        self.is_awake(thread.tid);
+    }
+
+    /// Whether the thread has not gone to sleep for a while.
+    fn is_awake(&mut self, tid: i32) -> bool {
+        let Some(sleeps) = running::sleeps(tid) else { return false };
+        if self.awake.len() >= MOST_AWAKE {
+            self.awake.clear();
+        }
+        let now = Instant::now();
+        let (before, since) = self.awake.entry(tid).or_insert((sleeps, now));
+        if *before != sleeps {
+            (*before, *since) = (sleeps, now);
+        }
+        now.duration_since(*since) >= AWAKE
     }
 
     /// The thread as it is now.
     pub(crate) fn capture(&mut self, thread: &ThreadBounds) -> Captured {
-        let mut captured = Captured { stack: Vec::new(), state: state(thread.tid), syscall: None };
+        let mut captured = Captured { stack: Vec::new(), state: state(thread.tid), syscall: None, restless: false };
         match sleeping::copy(thread) {
             sleeping::Outcome::Stack { stack, syscall } => {
                 captured.syscall = syscall;
                 captured.stack = sleeping::unwind(&mut self.unwinder, &stack);
             }
             sleeping::Outcome::Running => {
-                if let Some(stack) = running::copy_running(thread) {
+                if !self.is_awake(thread.tid) {
+                    captured.restless = true;
+                } else if let Some(stack) = running::copy_running(thread) {
                     captured.stack = self.unwinder.unwind(&stack);
                 }
             }

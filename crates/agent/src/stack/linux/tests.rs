@@ -1,7 +1,7 @@
 //! Each way a thread can stand still or run, looked at until its stack names the function it is in.
 
 use super::{Sampler, ThreadBounds, Unwinder, generation, mapped};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, mpsc};
 use std::time::Duration;
 
@@ -120,4 +120,25 @@ fn the_program_is_among_the_modules() {
     assert_eq!(program.path, std::env::current_exe().unwrap().to_str().unwrap());
     assert!(program.build_id.chars().all(|digit| digit.is_ascii_hexdigit()));
     assert_eq!(before, generation(), "nothing was loaded meanwhile");
+}
+
+static INTERRUPTED: AtomicU64 = AtomicU64::new(0);
+
+#[inline(never)]
+fn runs_and_polls(stop: &AtomicBool) {
+    let seen = AtomicU64::new(0);
+    while !stop.load(Ordering::Acquire) {
+        (0..2_000).for_each(|_| _ = seen.fetch_add(1, Ordering::Relaxed));
+        // SAFETY: an empty set needs no memory.
+        if unsafe { libc::poll(std::ptr::null_mut(), 0, 1) } != 0 {
+            INTERRUPTED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_restless_thread_is_never_interrupted() {
+    // It is running in most looks' beginning and asleep before a signal could reach it.
+    (0..20).for_each(|_| finds(runs_and_polls));
+    assert_eq!(INTERRUPTED.load(Ordering::Relaxed), 0);
 }
