@@ -25,7 +25,7 @@ pub(crate) fn install(builder: &mut Builder, session: &'static Session, runtime:
         {
             // A builder does not tell what it is going to build.
             let workers = handle.metrics().num_workers() as u64;
-            session.tell_runtime(&state, workers::flavor(&handle), workers, state.timers);
+            session.tell_runtime(&state, workers::flavor(&handle), workers);
         }
         if !state.polled.load(Ordering::Relaxed) {
             state.last_park.store(clock::now(), Ordering::Relaxed);
@@ -82,7 +82,12 @@ fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<Runtime
         let task = task_number(meta.id());
         if slots::is_quiet() {
             // Known before another worker can poll it.
-            state.heartbeat.store(task, Ordering::Release);
+            if state.tokio.get().is_some() {
+                state.heartbeat.store(task, Ordering::Release);
+            } else if let Ok(handle) = tokio::runtime::Handle::try_current() {
+                state.probe.store(task, Ordering::Release);
+                let _ = state.tokio.set(handle.id());
+            }
             return;
         }
         let Some(slot) = slots::current() else { return };
@@ -107,7 +112,7 @@ fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<Runtime
     let state = runtime.clone();
     builder.on_before_task_poll(move |meta| {
         let task = task_number(meta.id());
-        if state.heartbeat.load(Ordering::Relaxed) == task {
+        if state.is_own(task) {
             slots::set_quiet(true);
             return;
         }
@@ -144,7 +149,9 @@ fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<Runtime
         let task = task_number(meta.id());
         if state.heartbeat.load(Ordering::Relaxed) == task {
             state.beating.store(false, Ordering::Release);
-        } else if let Some(slot) = slots::current() {
+        } else if !state.is_own(task)
+            && let Some(slot) = slots::current()
+        {
             slot.note(clock::now(), What::End { task });
         }
     });

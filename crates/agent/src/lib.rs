@@ -154,7 +154,7 @@ pub fn init() -> Guard {
             if !session.tracing {
                 session.not_observable(
                     "single polls, and which task holds a stuck worker: `init()` sets no hooks on its runtime; \
-                 `#[pollscope_agent::main]` or `instrument` does",
+                     `#[pollscope_agent::main]` or `instrument` does",
                 );
             }
             session.not_observable("a root future that waits for a `std` lock: to `init()` it looks like one at rest");

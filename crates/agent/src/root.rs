@@ -52,7 +52,7 @@ impl<F: Future> Future for Root<F> {
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
                 let _ = runtime.tokio.set(handle.id());
             }
-            if runtime.timers {
+            if runtime.timers.load(Ordering::Relaxed) {
                 heartbeat::start(runtime);
             }
             slot.note(

@@ -13,11 +13,13 @@ use std::thread::JoinHandle;
 /// One runtime of the program.
 pub(crate) struct RuntimeState {
     pub(crate) id: u64,
-    pub(crate) timers: bool,
+    pub(crate) timers: AtomicBool,
     /// tokio's id of the runtime, once a thread of ours was inside of it.
     pub(crate) tokio: OnceLock<tokio::runtime::Id>,
     /// tokio's id of our heartbeat task; 0 while there is none. Its polls are not the program's.
     pub(crate) heartbeat: AtomicU64,
+    /// tokio's id of the task that told which of our runtimes this is; 0 if none had to.
+    pub(crate) probe: AtomicU64,
     pub(crate) beats: AtomicU64,
     pub(crate) last_beat: AtomicU64,
     pub(crate) worst_late: AtomicU64,
@@ -29,6 +31,14 @@ pub(crate) struct RuntimeState {
     pub(crate) polled: AtomicBool,
     /// Some of our hooks are not called: the program set its own in their place.
     pub(crate) replaced: AtomicBool,
+}
+
+impl RuntimeState {
+    /// Whether this task is the agent's own.
+    #[inline]
+    pub(crate) fn is_own(&self, task: u64) -> bool {
+        self.heartbeat.load(Ordering::Relaxed) == task || self.probe.load(Ordering::Relaxed) == task
+    }
 }
 
 pub(crate) struct Session {
@@ -185,9 +195,10 @@ impl Session {
         let mut runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = Arc::new(RuntimeState {
             id: runtimes.len() as u64 + 1,
-            timers,
+            timers: AtomicBool::new(timers),
             tokio: OnceLock::new(),
             heartbeat: AtomicU64::new(0),
+            probe: AtomicU64::new(0),
             beats: AtomicU64::new(0),
             last_beat: AtomicU64::new(0),
             worst_late: AtomicU64::new(0),
@@ -198,14 +209,19 @@ impl Session {
             replaced: AtomicBool::new(false),
         });
         runtimes.push(runtime.clone());
-        self.tell_runtime(&runtime, flavor, workers, timers);
+        self.tell_runtime(&runtime, flavor, workers);
         runtime
     }
 
     /// Says what is known of a runtime; what is said later holds.
-    pub(crate) fn tell_runtime(&self, runtime: &RuntimeState, flavor: &'static str, workers: u64, timers: bool) {
-        let (at, runtime) = (clock::now(), runtime.id);
-        self.push(pollscope_recording::Runtime { at, runtime, flavor: flavor.into(), workers, timers });
+    pub(crate) fn tell_runtime(&self, runtime: &RuntimeState, flavor: &'static str, workers: u64) {
+        if FORKED.load(Ordering::Relaxed) {
+            return;
+        }
+        // Asked under the lock, so that whoever comes last says the last word.
+        let mut events = self.events();
+        let (at, timers, runtime) = (clock::now(), runtime.timers.load(Ordering::Relaxed), runtime.id);
+        events.push(pollscope_recording::Runtime { at, runtime, flavor: flavor.into(), workers, timers }.into());
     }
 
     /// Ends the recording in order: everything noted so far reaches the disk.

@@ -18,8 +18,8 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 /// A poll open for this long gets its first stack; the next ones follow at doubled ages.
 const STALL: Nanos = 20_000_000;
-/// A thread that sleeps often is found asleep sooner or later; after so many looks it is told without a stack.
-const RESTLESS_LOOKS: u32 = 10;
+/// A thread that sleeps often is found asleep sooner or later: so many looks in a row are spent on that.
+const RESTLESS_LOOKS: u32 = 25;
 /// A heartbeat that has not fired for this long is told before it fires.
 const SILENT: Nanos = 500_000_000;
 
@@ -108,11 +108,12 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
     }
     let captured = slot.bounds.as_ref().map(|bounds| sampler.capture(bounds));
     let restless = watched.restless.get_or_insert(0);
-    if captured.as_ref().is_some_and(|captured| captured.restless) && *restless < RESTLESS_LOOKS {
-        *restless += 1;
+    let again = captured.as_ref().is_some_and(|captured| captured.restless) && *restless < RESTLESS_LOOKS;
+    *restless = if again { *restless + 1 } else { 0 };
+    // Told without a stack at once, and not again until there is one.
+    if *restless > 1 {
         return;
     }
-    *restless = 0;
     if let Some(problem) = sampler.problem() {
         session.not_observable(problem);
     }
@@ -120,7 +121,9 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
     let Some(watched) = &mut thread.watched else { return };
     // The poll may have ended while its stack was taken: such a stack belongs to nobody.
     let still = Some(watched.open) == open() && !session.are_hooks_replaced(watched.open.hooks);
-    watched.next_look = watched.open.since + 2 * (now - watched.open.since);
+    if !again {
+        watched.next_look = watched.open.since + 2 * (now - watched.open.since);
+    }
     watched.reported |= still;
     if still {
         session.push(Stall {

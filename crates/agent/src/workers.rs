@@ -36,11 +36,18 @@ pub(crate) struct Unhooked {
 pub(crate) fn watch_current(session: &'static Session) -> bool {
     let Ok(handle) = Handle::try_current() else { return false };
     let timers = heartbeat::can_beat();
-    let known = session.runtimes().into_iter().find(|state| state.tokio.get() == Some(&handle.id()));
-    if let Some(state) = known {
+    let known = || session.runtimes().into_iter().find(|state| state.tokio.get() == Some(&handle.id()));
+    let mut state = known();
+    if state.is_none() && session.runtimes().iter().any(|state| state.tokio.get().is_none()) {
+        // If this runtime has our hooks, the one for spawns says now which it is.
+        slots::quietly(|| drop(handle.spawn(async {})));
+        state = known();
+    }
+    if let Some(state) = state {
         // Hooks tell all the rest.
         if timers && !state.beating.load(Ordering::Acquire) {
-            session.tell_runtime(&state, flavor(&handle), handle.metrics().num_workers() as u64, true);
+            state.timers.store(true, Ordering::Relaxed);
+            session.tell_runtime(&state, flavor(&handle), handle.metrics().num_workers() as u64);
             heartbeat::start(&state);
         }
         return true;

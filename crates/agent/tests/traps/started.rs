@@ -159,8 +159,8 @@ fn instrumented_program() {
     builder.worker_threads(1).enable_all();
     pollscope_agent::instrument(&mut builder);
     builder.build().unwrap().block_on(async {
-        tokio::spawn(async { say("task", own_id()) }).await.unwrap();
         let _agent = pollscope_agent::init();
+        tokio::spawn(async { say("task", own_id()) }).await.unwrap();
         told_by_the_test().await;
     });
 }

@@ -14,8 +14,9 @@ pub(crate) use modules::{generation, mapped};
 pub(crate) use unwind::Unwinder;
 
 use super::Captured;
+use crate::clock;
+use pollscope_recording::Nanos;
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 /// A stack as copied: registers and the bytes from `base` up.
 pub(crate) struct RawStack {
@@ -38,9 +39,10 @@ pub(crate) struct ThreadBounds {
 
 /// The most of a stack that is copied.
 const MOST_BYTES: u64 = 256 * 1024;
-/// Only a thread awake for this long gets a signal. Between the last look and the signal lie some 10 µs: a thread that
-/// sleeps often would be asleep by then, and its `poll` or `epoll_wait` would end with EINTR.
-const AWAKE: Duration = Duration::from_millis(10);
+/// Only a thread that has used this much CPU time since it last slept gets a signal. Between the last look and the signal
+/// lie some 10 µs: a thread that sleeps often would be asleep by then, and its `poll` or `epoll_wait` would end with
+/// EINTR. Counted in CPU time, since one that waits for a processor is no further from its next sleep.
+const AWAKE: Nanos = 5_000_000;
 /// Threads remembered at most; those that ended are never taken out one by one.
 const MOST_AWAKE: usize = 1024;
 
@@ -77,8 +79,8 @@ impl ThreadBounds {
 pub(crate) struct Sampler {
     unwinder: Unwinder,
     told: bool,
-    /// How often each thread had gone to sleep, and since when that has not changed.
-    awake: HashMap<i32, (u64, Instant)>,
+    /// How often each thread had gone to sleep, and its CPU time when that was first seen.
+    awake: HashMap<i32, (u64, Nanos)>,
 }
 
 impl Sampler {
@@ -91,18 +93,18 @@ impl Sampler {
         self.is_awake(thread.tid);
     }
 
-    /// Whether the thread has not gone to sleep for a while.
+    /// Whether the thread has been at work for a while without a sleep.
     fn is_awake(&mut self, tid: i32) -> bool {
         let Some(sleeps) = running::sleeps(tid) else { return false };
         if self.awake.len() >= MOST_AWAKE {
             self.awake.clear();
         }
-        let now = Instant::now();
+        let now = clock::thread_cpu(tid);
         let (before, since) = self.awake.entry(tid).or_insert((sleeps, now));
         if *before != sleeps {
             (*before, *since) = (sleeps, now);
         }
-        now.duration_since(*since) >= AWAKE
+        now.saturating_sub(*since) >= AWAKE
     }
 
     /// The thread as it is now.
