@@ -3,16 +3,18 @@
 mod locks;
 
 use crate::clock;
+use crate::hooks;
 use crate::raw::{Raw, StaticPlace, What};
 use crate::session::Session;
 use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
-use crate::stack::{Unwinder, mapped};
+use crate::stack::{Unwinder, generation, mapped};
 use crate::table::Table;
 use locks::Locks;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_millis(50);
@@ -26,13 +28,19 @@ struct Drain {
     unwinder: Unwinder,
     /// Static texts, shared with every event that names them.
     texts: HashMap<(usize, usize), Text>,
-    threads: HashSet<i32>,
-    roles: HashMap<i32, u32>,
+    /// What was last said about each thread: its role and its runtime. By slot, since the kernel gives the ids of ended
+    /// threads to new ones.
+    threads: HashMap<*const Slot, (u32, u64)>,
     modules: HashSet<(u64, u64)>,
+    /// The loader's count of modules when they were last listed.
+    generation: Option<(u64, u64)>,
     spare: Table,
     window: Nanos,
     second: Nanos,
     lost_polls: u64,
+    /// Of threads that have ended.
+    past_dropped: u64,
+    past_polls: u64,
     failed: bool,
 }
 
@@ -45,13 +53,15 @@ pub(crate) fn run(session: &'static Session, writer: Writer) {
         locks: Locks::default(),
         unwinder: Unwinder::new(),
         texts: HashMap::new(),
-        threads: HashSet::new(),
-        roles: HashMap::new(),
+        threads: HashMap::new(),
         modules: HashSet::new(),
+        generation: None,
         spare: Table::new(),
         window: now,
         second: now,
         lost_polls: 0,
+        past_dropped: 0,
+        past_polls: 0,
         failed: false,
     };
     drain.introduce(now);
@@ -88,6 +98,11 @@ impl Drain {
     }
 
     fn map_modules(&mut self, at: Nanos) {
+        // Asked first: what is loaded meanwhile is listed next time.
+        let generation = generation();
+        if self.generation.replace(generation) == Some(generation) {
+            return;
+        }
         for module in mapped() {
             if self.modules.insert((module.start, module.end)) {
                 self.write(words::Module {
@@ -106,6 +121,8 @@ impl Drain {
     fn turn(&mut self, last: bool) {
         let now = clock::now();
         let slots = self.session.slots();
+        // Whoever has ended by now says nothing more after this turn.
+        let ended: Vec<bool> = slots.iter().map(|slot| slot.ended.load(Ordering::Acquire)).collect();
         for slot in &slots {
             self.meet(slot, now);
         }
@@ -126,25 +143,25 @@ impl Drain {
         ripe.into_iter().for_each(|event| self.write(event));
         if last || now - self.window >= WINDOW {
             self.summarize(&slots, now);
+            slots.iter().zip(ended).filter(|(_, ended)| *ended).for_each(|(slot, _)| self.part(slot, now));
         }
         if last || now - self.second >= SECOND {
-            self.account(&slots, now);
+            self.account(now);
         }
         if !self.failed && self.writer.flush().is_err() {
             self.failed = true;
         }
     }
 
-    fn meet(&mut self, slot: &Slot, at: Nanos) {
-        let role = slot.role.load(Ordering::Relaxed);
-        if self.roles.insert(slot.tid, role) != Some(role) {
-            self.threads.insert(slot.tid);
+    fn meet(&mut self, slot: &Arc<Slot>, at: Nanos) {
+        let facts = (slot.role.load(Ordering::Relaxed), slot.runtime.load(Ordering::Relaxed));
+        if self.threads.insert(Arc::as_ptr(slot), facts) != Some(facts) {
             self.write(words::Thread {
                 at,
                 tid: slot.tid as u64,
-                runtime: slot.runtime.load(Ordering::Relaxed),
+                runtime: facts.1,
                 name: slot.name.as_str().into(),
-                role: match role {
+                role: match facts.0 {
                     ROLE_MAIN => "main",
                     ROLE_WORKER => "worker",
                     _ => "other",
@@ -152,9 +169,16 @@ impl Drain {
                 .into(),
             });
         }
-        if slot.ended.load(Ordering::Acquire) && self.threads.remove(&slot.tid) {
-            self.write(words::ThreadEnd { at, tid: slot.tid as u64 });
-        }
+    }
+
+    /// Lets go of the slot of a thread that has ended.
+    fn part(&mut self, slot: &Arc<Slot>, at: Nanos) {
+        self.write(words::ThreadEnd { at, tid: slot.tid as u64 });
+        self.threads.remove(&Arc::as_ptr(slot));
+        self.past_dropped += slot.dropped();
+        self.past_polls += slot.polls.load(Ordering::Relaxed);
+        let mut slots = self.session.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|one| !Arc::ptr_eq(one, slot));
     }
 
     fn tell(&mut self, tid: i32, raw: Raw) {
@@ -210,7 +234,7 @@ impl Drain {
         }
     }
 
-    fn summarize(&mut self, slots: &[&'static Slot], now: Nanos) {
+    fn summarize(&mut self, slots: &[Arc<Slot>], now: Nanos) {
         let from = self.window;
         for slot in slots {
             slot.swap_table(&mut self.spare);
@@ -232,7 +256,8 @@ impl Drain {
         self.window = now;
     }
 
-    fn account(&mut self, slots: &[&'static Slot], now: Nanos) {
+    fn account(&mut self, now: Nanos) {
+        let slots = self.session.slots();
         for runtime in self.session.runtimes() {
             let (count, worst) =
                 (runtime.beats.swap(0, Ordering::Relaxed), runtime.worst_late.swap(0, Ordering::Relaxed));
@@ -247,8 +272,17 @@ impl Drain {
             }
         }
         let session = self.session;
+        for runtime in session.runtimes() {
+            let spawned = runtime.first_spawn.load(Ordering::Relaxed);
+            let parked_since = runtime.last_park.load(Ordering::Relaxed) > spawned;
+            let polled = runtime.polled.load(Ordering::Relaxed);
+            // Its worker has found nothing left to do, long after the first spawn, and no poll was told.
+            if spawned > 0 && now.saturating_sub(spawned) >= SECOND && parked_since && !polled {
+                hooks::replaced(session, &runtime);
+            }
+        }
         if session.tracing
-            && session.tasks_seen.load(Ordering::Relaxed)
+            && (session.tasks_seen.load(Ordering::Relaxed) || session.has_unhooked())
             && !session.spans_seen.swap(true, Ordering::Relaxed)
         {
             self.write(words::NotObservable {
@@ -261,9 +295,11 @@ impl Drain {
         self.map_modules(now);
         self.write(words::Cost {
             at: now,
-            agent_cpu_ns: clock::own_cpu() + self.session.watchdog_cpu.load(Ordering::Relaxed),
-            dropped: slots.iter().map(|slot| slot.dropped()).sum::<u64>() + self.lost_polls,
-            polls: slots.iter().map(|slot| slot.polls.load(Ordering::Relaxed)).sum(),
+            agent_cpu_ns: clock::own_cpu()
+                + self.session.watchdog_cpu.load(Ordering::Relaxed)
+                + self.writer.sealing_cpu_ns(),
+            dropped: self.past_dropped + slots.iter().map(|slot| slot.dropped()).sum::<u64>() + self.lost_polls,
+            polls: self.past_polls + slots.iter().map(|slot| slot.polls.load(Ordering::Relaxed)).sum::<u64>(),
         });
         self.second = now;
     }

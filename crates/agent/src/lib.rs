@@ -15,7 +15,7 @@
 //! |---|---|
 //! | [`main`](macro@main) | everything: the runtime's hooks, the root future, a heartbeat |
 //! | [`instrument`] | polls, spawns and workers of a runtime you build |
-//! | [`init`] | what the tracing source sees, in a program whose runtime exists already |
+//! | [`init`] | stuck workers and late timers of a runtime that exists already |
 //! | feature `tracing` and `POLLSCOPE_TRACE=1` | wakes, locks, waits and where they wait |
 //! | feature `layer`: `layer()` | the same, in a program with a subscriber of its own |
 
@@ -27,6 +27,8 @@ mod drain;
 mod heartbeat;
 mod hooks;
 mod raw;
+#[cfg(doctest)]
+mod refused;
 mod ring;
 mod root;
 mod session;
@@ -37,6 +39,7 @@ mod table;
 mod trace;
 mod wakes;
 mod watchdog;
+mod workers;
 
 pub use pollscope_agent_macros::main;
 
@@ -103,8 +106,9 @@ impl Drop for MainAgent {
 /// Sets the agent's hooks on a runtime you build yourself. Does nothing while the agent is dormant.
 ///
 /// Sees polls, spawns and workers; not the root future of `block_on`, not the tasks of a `LocalSet` (these need the
-/// tracing source), and no heartbeat, since a builder does not tell whether it has a time driver. tokio keeps one hook
-/// of each kind: hooks you set on this builder later replace ours.
+/// tracing source), and no heartbeat, since a builder does not tell whether it has a time driver: call [`init`] inside
+/// the runtime for that. tokio keeps one hook of each kind: hooks you set on this builder before are replaced by ours,
+/// and those you set later replace ours.
 pub fn instrument(builder: &mut Builder) {
     if let Some(session) = start() {
         let runtime = session.add_runtime("unknown", 0, false);
@@ -125,16 +129,41 @@ impl Drop for Guard {
     }
 }
 
-/// Starts the agent in an ordinary `main`, for a runtime that exists already or is built out of reach. Keep the guard
-/// to the end of `main`.
+/// Starts the agent in an ordinary `main`, for a runtime that exists already. Call it inside the runtime, first thing,
+/// and keep the guard to the end of `main`:
 ///
-/// Without hooks only the tracing source tells of tasks; what that leaves unseen stands in the report.
+/// ```
+/// #[tokio::main]
+/// async fn main() {
+///     let _agent = pollscope_agent::init();
+///     // ...
+/// }
+/// ```
+///
+/// It watches the workers through tokio's own counters and the calling thread through the kernel, so a stuck worker gets
+/// its stack after a quarter of a second, but no task: single polls are seen only with hooks or the tracing source. In a
+/// runtime that [`instrument`] has seen it adds the heartbeat. What is left unseen stands in the report.
 pub fn init() -> Guard {
     if let Some(session) = start() {
-        session.not_observable(
-            "polls of tasks: this program starts the agent with `init()`, which sets no hooks on its runtime; \
-             `#[pollscope_agent::main]` or `instrument` does",
-        );
+        if !workers::watch_current(session) {
+            session.not_observable(
+                "workers and timers: `pollscope_agent::init()` is called outside of a tokio runtime; call it inside, or \
+                 use `#[pollscope_agent::main]` or `instrument`",
+            );
+        } else if session.has_unhooked() {
+            if !session.tracing {
+                session.not_observable(
+                    "single polls, and which task holds a stuck worker: `init()` sets no hooks on its runtime; \
+                     `#[pollscope_agent::main]` or `instrument` does",
+                );
+            }
+            session.not_observable("a root future that waits for a `std` lock: to `init()` it looks like one at rest");
+            #[cfg(not(tokio_unstable))]
+            session.not_observable(
+                "stuck workers of runtimes with more than one: tokio tells their threads only under \
+                 `--cfg tokio_unstable`",
+            );
+        }
     }
     Guard(())
 }

@@ -23,6 +23,7 @@ pub(crate) struct Raw {
     pub(crate) what: What,
 }
 
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "most of it only tracing tells"))]
 pub(crate) enum What {
     Spawn {
         task: TaskId,

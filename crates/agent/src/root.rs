@@ -9,6 +9,7 @@ use pollscope_recording::{ROOT_TASK_BIT, TaskId};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 /// Wraps the root future; transparent while the agent is dormant.
@@ -47,13 +48,19 @@ impl<F: Future> Future for Root<F> {
         let task = Self::id(runtime);
         if !this.begun {
             this.begun = true;
-            heartbeat::start(runtime);
+            slot.runtime.store(runtime.id, Ordering::Relaxed);
+            if let Ok(handle) = tokio::runtime::Handle::try_current() {
+                let _ = runtime.tokio.set(handle.id());
+            }
+            if runtime.timers.load(Ordering::Relaxed) {
+                heartbeat::start(runtime);
+            }
             slot.note(
                 clock::now(),
                 What::Spawn { task, runtime: runtime.id, kind: "root", name: None, spawned: this.made, parent: 0 },
             );
         }
-        slot.poll_start(task, None);
+        slot.poll_start(task, None, 0);
         let closing = Closing(slot);
         let out = future.poll(context);
         drop(closing);

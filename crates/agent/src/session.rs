@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::slots::Slot;
+use crate::workers::Unhooked;
 use crate::{drain, watchdog};
 use pollscope_recording::{Event, Nanos, Writer, WriterOptions};
 use std::path::{Path, PathBuf};
@@ -12,36 +13,67 @@ use std::thread::JoinHandle;
 /// One runtime of the program.
 pub(crate) struct RuntimeState {
     pub(crate) id: u64,
-    pub(crate) timers: bool,
+    pub(crate) timers: AtomicBool,
+    /// tokio's id of the runtime, once a thread of ours was inside of it.
+    pub(crate) tokio: OnceLock<tokio::runtime::Id>,
     /// tokio's id of our heartbeat task; 0 while there is none. Its polls are not the program's.
     pub(crate) heartbeat: AtomicU64,
+    /// tokio's id of the task that told which of our runtimes this is; 0 if none had to.
+    pub(crate) probe: AtomicU64,
     pub(crate) beats: AtomicU64,
     pub(crate) last_beat: AtomicU64,
     pub(crate) worst_late: AtomicU64,
     /// False before the first and after the last heartbeat, so that a runtime at rest is not called late.
     pub(crate) beating: AtomicBool,
+    /// When the hooks first saw a task spawned, and last saw a worker park before any poll; 0 for never.
+    pub(crate) first_spawn: AtomicU64,
+    pub(crate) last_park: AtomicU64,
+    pub(crate) polled: AtomicBool,
+    /// Some of our hooks are not called: the program set its own in their place.
+    pub(crate) replaced: AtomicBool,
+}
+
+impl RuntimeState {
+    /// Whether this task is the agent's own.
+    #[inline]
+    pub(crate) fn is_own(&self, task: u64) -> bool {
+        self.heartbeat.load(Ordering::Relaxed) == task || self.probe.load(Ordering::Relaxed) == task
+    }
 }
 
 pub(crate) struct Session {
-    pub(crate) slots: Mutex<Vec<&'static Slot>>,
+    pub(crate) slots: Mutex<Vec<Arc<Slot>>>,
     pub(crate) runtimes: Mutex<Vec<Arc<RuntimeState>>>,
+    pub(crate) unhooked: Mutex<Vec<Unhooked>>,
     /// Events of the agent's own threads, which are not on any hot path.
     pub(crate) events: Mutex<Vec<Event>>,
+    /// The watchdog ends first: the drain still writes what it says last.
+    pub(crate) stop_watching: AtomicBool,
     pub(crate) stop: AtomicBool,
     pub(crate) full: bool,
     pub(crate) tracing: bool,
     pub(crate) spans_seen: AtomicBool,
     pub(crate) tasks_seen: AtomicBool,
+    /// Some runtime of the program has our hooks.
+    pub(crate) hooked: AtomicBool,
     pub(crate) watchdog_cpu: AtomicU64,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<(&'static AtomicBool, JoinHandle<()>)>>,
 }
 
 static SESSION: OnceLock<Option<Session>> = OnceLock::new();
 
+/// Set in a child made by `fork` without `exec`: the agent's threads stayed with the parent, and its locks may be held
+/// for ever.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn forked() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
 /// The session, if this process is being recorded.
 #[inline]
 pub(crate) fn get() -> Option<&'static Session> {
-    SESSION.get().and_then(Option::as_ref)
+    SESSION.get().and_then(Option::as_ref).filter(|_| !FORKED.load(Ordering::Relaxed))
 }
 
 /// Begins the recording the environment asks for; dormant, and next to free, if it asks for none. A recording that
@@ -94,15 +126,20 @@ impl Session {
             ..WriterOptions::default()
         };
         let writer = Writer::create(&directory, options)?;
+        // SAFETY: the handler only stores to a static.
+        unsafe { libc::pthread_atfork(None, None, Some(forked)) };
         let session = Session {
             slots: Mutex::default(),
             runtimes: Mutex::default(),
+            unhooked: Mutex::default(),
             events: Mutex::default(),
+            stop_watching: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             full: std::env::var("POLLSCOPE_LEVEL").is_ok_and(|level| level == "full"),
             tracing: crate::wants_tracing(),
             spans_seen: AtomicBool::new(false),
             tasks_seen: AtomicBool::new(false),
+            hooked: AtomicBool::new(false),
             watchdog_cpu: AtomicU64::new(0),
             threads: Mutex::default(),
         };
@@ -113,16 +150,19 @@ impl Session {
         let drain = std::thread::Builder::new().name("pollscope-drain".into()).spawn(move || drain::run(self, writer));
         let watchdog = std::thread::Builder::new().name("pollscope-watch".into()).spawn(move || watchdog::run(self));
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for (started, name) in [(drain, "drain"), (watchdog, "watchdog")] {
+        let started = [(watchdog, &self.stop_watching, "watchdog"), (drain, &self.stop, "drain")];
+        for (started, stop, name) in started {
             match started {
-                Ok(thread) => threads.push(thread),
+                Ok(thread) => threads.push((stop, thread)),
                 Err(error) => complain(&format!("cannot start the {name} thread: {error}")),
             }
         }
     }
 
     pub(crate) fn push(&self, event: impl Into<Event>) {
-        self.events().push(event.into());
+        if !FORKED.load(Ordering::Relaxed) {
+            self.events().push(event.into());
+        }
     }
 
     pub(crate) fn events(&self) -> std::sync::MutexGuard<'_, Vec<Event>> {
@@ -134,7 +174,7 @@ impl Session {
         self.push(not_observable_at(clock::now(), what));
     }
 
-    pub(crate) fn slots(&self) -> Vec<&'static Slot> {
+    pub(crate) fn slots(&self) -> Vec<Arc<Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -142,33 +182,56 @@ impl Session {
         self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn has_unhooked(&self) -> bool {
+        !self.unhooked.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Whether what this runtime's hooks say about polls is not to be believed.
+    pub(crate) fn are_hooks_replaced(&self, runtime: u64) -> bool {
+        self.runtimes().iter().any(|one| one.id == runtime && one.replaced.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn add_runtime(&self, flavor: &'static str, workers: u64, timers: bool) -> Arc<RuntimeState> {
         let mut runtimes = self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = Arc::new(RuntimeState {
             id: runtimes.len() as u64 + 1,
-            timers,
+            timers: AtomicBool::new(timers),
+            tokio: OnceLock::new(),
             heartbeat: AtomicU64::new(0),
+            probe: AtomicU64::new(0),
             beats: AtomicU64::new(0),
             last_beat: AtomicU64::new(0),
             worst_late: AtomicU64::new(0),
             beating: AtomicBool::new(false),
+            first_spawn: AtomicU64::new(0),
+            last_park: AtomicU64::new(0),
+            polled: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
         });
         runtimes.push(runtime.clone());
-        self.push(pollscope_recording::Runtime {
-            at: clock::now(),
-            runtime: runtime.id,
-            flavor: flavor.into(),
-            workers,
-            timers,
-        });
+        self.tell_runtime(&runtime, flavor, workers);
         runtime
+    }
+
+    /// Says what is known of a runtime; what is said later holds.
+    pub(crate) fn tell_runtime(&self, runtime: &RuntimeState, flavor: &'static str, workers: u64) {
+        if FORKED.load(Ordering::Relaxed) {
+            return;
+        }
+        // Asked under the lock, so that whoever comes last says the last word.
+        let mut events = self.events();
+        let (at, timers, runtime) = (clock::now(), runtime.timers.load(Ordering::Relaxed), runtime.id);
+        events.push(pollscope_recording::Runtime { at, runtime, flavor: flavor.into(), workers, timers }.into());
     }
 
     /// Ends the recording in order: everything noted so far reaches the disk.
     pub(crate) fn finish(&self) {
-        self.stop.store(true, Ordering::Release);
+        if FORKED.load(Ordering::Relaxed) {
+            return;
+        }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        for (stop, thread) in threads {
+            stop.store(true, Ordering::Release);
             thread.thread().unpark();
             // A panic in a thread of the agent is not the program's business.
             let _ = thread.join();

@@ -1,6 +1,6 @@
-//! One slot a thread: the open-poll table, the summary and the ring. Slots are made on a thread's first event, found
-//! by the watchdog and the drain through one list, and never freed while the process lives, so a reader needs no lock
-//! on a hot path.
+//! One slot a thread: the open-poll table, the summary and the ring. A slot is made on its thread's first event and found
+//! by the watchdog and the drain through one list. It is freed once its thread has ended and the drain has its last
+//! words: a program may start and end threads all day.
 
 use crate::clock;
 use crate::raw::{Raw, What};
@@ -9,26 +9,29 @@ use crate::session;
 use crate::stack::ThreadBounds;
 use crate::table::Table;
 use pollscope_recording::{Nanos, TaskId};
-use std::cell::Cell;
-use std::sync::Mutex;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Polls nest: a `LocalSet` polls its tasks inside its own task's poll. Deeper than this only the depth is counted.
 const DEPTH: usize = 8;
 const RING: usize = 4096;
-/// Polls at least this long are written one by one.
+/// The bounds of what is notable in the level `summary`; in `full` all is.
 const NOTABLE: Nanos = 1_000_000;
-/// Polls that start this late are written one by one.
 const LATE: Nanos = 5_000_000;
 
 #[derive(Default)]
 struct OpenPoll {
     task: AtomicU64,
     since: AtomicU64,
+    /// The runtime whose hooks opened it; 0 for a root future and for a task told by tracing.
+    hooks: AtomicU64,
 }
 
 pub(crate) struct Slot {
     pub(crate) tid: i32,
+    #[cfg(tokio_unstable)]
+    pub(crate) thread: std::thread::ThreadId,
     /// `None` where the thread's stack cannot be told: then it gets no stack.
     pub(crate) bounds: Option<ThreadBounds>,
     pub(crate) name: String,
@@ -47,6 +50,9 @@ pub(crate) struct Slot {
     table: Mutex<Table>,
     ring: Ring<Raw>,
     pub(crate) polls: AtomicU64,
+    /// Polls at least this long, and those this late, are written one by one.
+    notable: Nanos,
+    late: Nanos,
 }
 
 /// The innermost open poll of a thread, as the watchdog sees it.
@@ -54,6 +60,8 @@ pub(crate) struct Slot {
 pub(crate) struct Open {
     pub(crate) task: TaskId,
     pub(crate) since: Nanos,
+    /// The runtime whose hooks opened it; 0 if none.
+    pub(crate) hooks: u64,
 }
 
 pub(crate) const ROLE_OTHER: u32 = 0;
@@ -62,7 +70,28 @@ pub(crate) const ROLE_MAIN: u32 = 2;
 
 thread_local! {
     static CURRENT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    static OWNED: RefCell<Option<Owned>> = const { RefCell::new(None) };
+    static RUNTIME: Cell<u64> = const { Cell::new(0) };
     static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A thread's hold on its slot, given up when the thread ends.
+struct Owned(Arc<Slot>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        CURRENT.with(|cell| cell.set(None));
+        self.0.ended.store(true, Ordering::Release);
+    }
+}
+
+/// Notes which runtime this thread works for. A thread that does nothing else, as those of the blocking pool, costs no
+/// slot.
+pub(crate) fn works_for(runtime: u64) {
+    RUNTIME.set(runtime);
+    if let Some(slot) = CURRENT.get() {
+        slot.runtime.store(runtime, Ordering::Relaxed);
+    }
 }
 
 /// Runs `body` unseen: what the agent itself does on this thread is not the program's.
@@ -83,7 +112,8 @@ pub(crate) fn is_quiet() -> bool {
     QUIET.try_with(Cell::get).unwrap_or(true)
 }
 
-/// The slot of this thread, made on first use. `None` without a session and at the thread's very end.
+/// The slot of this thread, made on first use. `None` without a session and at the thread's very end. It is good for as
+/// long as the caller's own frame: the thread keeps it until its last frame is gone.
 #[inline]
 pub(crate) fn current() -> Option<&'static Slot> {
     CURRENT.try_with(|cell| cell.get().or_else(|| make(cell))).ok().flatten()
@@ -95,11 +125,13 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
     // SAFETY: the call takes no arguments and cannot fail.
     let tid = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
     let is_main = tid as u32 == std::process::id();
-    let slot: &'static Slot = Box::leak(Box::new(Slot {
+    let slot = Arc::new(Slot {
         tid,
+        #[cfg(tokio_unstable)]
+        thread: std::thread::current().id(),
         bounds: ThreadBounds::current(),
         name: std::thread::current().name().unwrap_or("").to_owned(),
-        runtime: AtomicU64::new(0),
+        runtime: AtomicU64::new(RUNTIME.get()),
         role: AtomicU32::new(if is_main { ROLE_MAIN } else { ROLE_OTHER }),
         ended: AtomicBool::new(false),
         version: AtomicU64::new(0),
@@ -111,10 +143,18 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         table: Mutex::new(Table::new()),
         ring: Ring::new(RING),
         polls: AtomicU64::new(0),
-    }));
-    session.slots.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(slot);
-    cell.set(Some(slot));
-    Some(slot)
+        notable: if session.full { 0 } else { NOTABLE },
+        late: if session.full { 0 } else { LATE },
+    });
+    let shared = slot.clone();
+    // SAFETY: the slot lives for as long as this thread's `OWNED`, whose end takes the reference out of `CURRENT`; it
+    // runs below all frames of the thread that could have kept a copy.
+    let current: &'static Slot = unsafe { &*Arc::as_ptr(&slot) };
+    // At the thread's very end there is nothing left to hold it.
+    OWNED.try_with(|owned| owned.replace(Some(Owned(slot)))).ok()?;
+    session.slots.lock().unwrap_or_else(PoisonError::into_inner).push(shared);
+    cell.set(Some(current));
+    Some(current)
 }
 
 impl Slot {
@@ -126,19 +166,20 @@ impl Slot {
         unsafe { self.ring.push(Raw { at, what }) };
     }
 
-    /// A poll begins; `woken` is when its task was woken, if known.
+    /// A poll begins; `woken` is when its task was woken, if known, `hooks` the runtime whose hooks tell of it.
     #[inline]
-    pub(crate) fn poll_start(&self, task: TaskId, woken: Option<Nanos>) {
+    pub(crate) fn poll_start(&self, task: TaskId, woken: Option<Nanos>, hooks: u64) {
         let now = clock::now();
         let depth = self.depth.load(Ordering::Relaxed);
         self.change(|| {
             if let Some(open) = self.open.get(depth) {
                 open.task.store(task, Ordering::Relaxed);
                 open.since.store(now, Ordering::Relaxed);
+                open.hooks.store(hooks, Ordering::Relaxed);
             }
             self.depth.store(depth + 1, Ordering::Relaxed);
         });
-        if let Some(delay) = woken.and_then(|woken| now.checked_sub(woken)).filter(|delay| *delay >= LATE) {
+        if let Some(delay) = woken.and_then(|woken| now.checked_sub(woken)).filter(|delay| *delay >= self.late) {
             self.note(now, What::Delay { task, delay });
         }
     }
@@ -161,27 +202,46 @@ impl Slot {
             self.polls.store(self.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             // The drain holds this lock for the time of a copy; then the poll is written alone instead of waiting.
             let counted = self.table.try_lock().map(|mut table| table.add(task, duration)).is_ok();
-            if !counted || duration >= NOTABLE {
+            if !counted || duration >= self.notable {
                 self.note(since, What::Poll { task, duration });
             }
         }
         self.change(|| self.depth.store(depth - 1, Ordering::Relaxed));
     }
 
+    /// Forgets the innermost open poll, whose end was never told.
+    #[cold]
+    pub(crate) fn poll_lost(&self) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        self.change(|| self.depth.store(depth.saturating_sub(1), Ordering::Relaxed));
+    }
+
     /// The task being polled on this thread, innermost first; for the owner only.
     #[inline]
     pub(crate) fn current_task(&self) -> Option<TaskId> {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let open = self.open.get(depth.checked_sub(1)?.min(DEPTH - 1))?;
-        Some(open.task.load(Ordering::Relaxed))
+        Some(self.innermost()?.task.load(Ordering::Relaxed))
+    }
+
+    /// Whether the innermost open poll was opened by this runtime's hooks; for the owner only.
+    #[inline]
+    pub(crate) fn is_polling_for(&self, runtime: u64) -> bool {
+        self.innermost().is_some_and(|open| open.hooks.load(Ordering::Relaxed) == runtime)
+    }
+
+    #[inline]
+    fn innermost(&self) -> Option<&OpenPoll> {
+        self.open.get(self.depth.load(Ordering::Relaxed).checked_sub(1)?.min(DEPTH - 1))
     }
 
     /// The innermost open poll, seen from another thread; `None` also when it changes at this moment.
     pub(crate) fn open_poll(&self) -> Option<Open> {
         let before = self.version.load(Ordering::Acquire);
-        let depth = self.depth.load(Ordering::Relaxed);
-        let open = self.open.get(depth.checked_sub(1)?.min(DEPTH - 1))?;
-        let seen = Open { task: open.task.load(Ordering::Relaxed), since: open.since.load(Ordering::Relaxed) };
+        let open = self.innermost()?;
+        let seen = Open {
+            task: open.task.load(Ordering::Relaxed),
+            since: open.since.load(Ordering::Relaxed),
+            hooks: open.hooks.load(Ordering::Relaxed),
+        };
         std::sync::atomic::fence(Ordering::Acquire);
         (before & 1 == 0 && self.version.load(Ordering::Relaxed) == before).then_some(seen)
     }
@@ -203,7 +263,7 @@ impl Slot {
 
     /// Takes the summary; for the drain only. `spare` comes back with it and must be empty.
     pub(crate) fn swap_table(&self, spare: &mut Table) {
-        let mut table = self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut *table, spare);
     }
 

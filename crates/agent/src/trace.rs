@@ -42,6 +42,8 @@ const PART_OF_SEMAPHORE: u64 = 8;
 const OTHER_RESOURCE: u64 = 9;
 const OPERATION: u64 = 10;
 const OTHER: u64 = 11;
+/// A task of the scheduler in a program without our hooks: tracing alone tells of it.
+const UNHOOKED_TASK: u64 = 12;
 
 impl Span {
     fn new(tag: u64, number: u64) -> Span {
@@ -53,12 +55,16 @@ impl Span {
     fn number(self) -> u64 {
         self.0 >> TAG_BITS
     }
+    /// A task whose polls are told by its span.
+    fn is_polled_here(self) -> bool {
+        matches!(self.tag(), LOCAL_TASK | UNHOOKED_TASK)
+    }
     fn is_resource(self) -> bool {
         (LOCK..=OTHER_RESOURCE).contains(&self.tag())
     }
     /// Whether its end matters, so that handles to it are counted.
     fn is_counted(self) -> bool {
-        matches!(self.tag(), LOCK | SEMAPHORE | CHANNEL | OPERATION | LOCAL_TASK | BLOCKING_TASK)
+        matches!(self.tag(), LOCK | SEMAPHORE | CHANNEL | OPERATION | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK)
     }
 }
 
@@ -112,7 +118,9 @@ fn innermost(wanted: impl Fn(Span) -> bool) -> Option<Span> {
 fn current_task() -> TaskId {
     slots::current()
         .and_then(slots::Slot::current_task)
-        .or_else(|| innermost(|span| matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK)).map(Span::number))
+        .or_else(|| {
+            innermost(|span| matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK)).map(Span::number)
+        })
         .unwrap_or(0)
 }
 
@@ -133,6 +141,9 @@ pub(crate) fn is_ours(metadata: &Metadata<'_>) -> bool {
 
 /// A span of tokio's is made.
 pub(crate) fn new_span(session: &Session, attributes: &span::Attributes<'_>) -> Span {
+    if attributes.metadata().name() == "runtime.spawn" {
+        session.spans_seen.store(true, Ordering::Relaxed);
+    }
     if slots::is_quiet() {
         return Span::new(OTHER, NEXT.fetch_add(1, Ordering::Relaxed));
     }
@@ -166,12 +177,12 @@ fn with_operation<T>(span: Span, body: impl FnOnce(&mut Operation) -> T) -> Opti
 }
 
 fn new_task(session: &Session, fields: Fields) -> Span {
-    session.spans_seen.store(true, Ordering::Relaxed);
     let tag = match fields.kind {
         "local" => LOCAL_TASK,
         "blocking" => BLOCKING_TASK,
         "block_on" => return Span::new(OTHER, fields.task),
-        _ => TASK,
+        _ if session.hooked.load(Ordering::Relaxed) => TASK,
+        _ => UNHOOKED_TASK,
     };
     let span = Span::new(tag, fields.task);
     // Tasks of the scheduler are told by the hooks; those the hooks do not see are told here. A worker thread is itself
@@ -181,11 +192,15 @@ fn new_task(session: &Session, fields: Fields) -> Span {
         return if worker { Span::new(OTHER, fields.task) } else { span };
     }
     keep(span, Operation::default());
-    let kind = if tag == LOCAL_TASK { "local" } else { "blocking" };
+    let kind = match tag {
+        LOCAL_TASK => "local",
+        BLOCKING_TASK => "blocking",
+        _ => "task",
+    };
     if let (Some(slot), Some(spawned)) = (slots::current(), fields.place()) {
         let parent = slot.current_task().unwrap_or(0);
-        let task = fields.task;
-        slot.note(clock::now(), What::Spawn { task, runtime: 0, kind, name: fields.name, spawned, parent });
+        let (task, runtime) = (fields.task, slot.runtime.load(Ordering::Relaxed));
+        slot.note(clock::now(), What::Spawn { task, runtime, kind, name: fields.name, spawned, parent });
     }
     span
 }
@@ -216,18 +231,22 @@ fn new_resource(fields: &Fields) -> Span {
 #[inline]
 pub(crate) fn enter(span: Span) {
     entered(|spans| spans.push(span));
-    if span.tag() == LOCAL_TASK
+    // Hooks set later may tell of it already.
+    if span.is_polled_here()
         && let Some(slot) = slots::current()
+        && slot.current_task() != Some(span.number())
     {
-        slot.poll_start(span.number(), wakes::take(span.number()));
+        slot.poll_start(span.number(), wakes::take(span.number()), 0);
     }
 }
 
 /// A span of tokio's is left.
 #[inline]
 pub(crate) fn exit(span: Span) {
-    if span.tag() == LOCAL_TASK
+    if span.is_polled_here()
         && let Some(slot) = slots::current()
+        && slot.current_task() == Some(span.number())
+        && slot.is_polling_for(0)
     {
         slot.poll_end();
     }
@@ -284,7 +303,8 @@ pub(crate) fn event(event: &Event<'_>) {
     match event.metadata().target() {
         "tokio::task::waker" => {
             let task = Span(fields.task);
-            if matches!(fields.operation, "waker.wake" | "waker.wake_by_ref") && matches!(task.tag(), TASK | LOCAL_TASK)
+            if matches!(fields.operation, "waker.wake" | "waker.wake_by_ref")
+                && matches!(task.tag(), TASK | LOCAL_TASK | UNHOOKED_TASK)
             {
                 wakes::woken(task.number(), clock::now());
             }

@@ -6,16 +6,20 @@ use crate::heartbeat;
 use crate::session::Session;
 use crate::slots::{Open, Slot};
 use crate::stack::Sampler;
+use crate::workers::Workers;
 use pollscope_recording::{LateBeat, Nanos, Stall, StallEnd};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 /// A poll open for this long gets its first stack; the next ones follow at doubled ages.
 const STALL: Nanos = 20_000_000;
+/// A thread that sleeps often is found asleep sooner or later: so many looks in a row are spent on that.
+const RESTLESS_LOOKS: u32 = 25;
 /// A heartbeat that has not fired for this long is told before it fires.
 const SILENT: Nanos = 500_000_000;
 
@@ -27,41 +31,60 @@ struct Watched {
     run_delay: Nanos,
     next_look: Nanos,
     reported: bool,
+    /// Looks in a row that found it too restless for a stack; `None` before the first look after it was seen.
+    restless: Option<u32>,
 }
 
-#[derive(Default)]
 struct Thread {
+    /// Held, so that no other slot takes its address.
+    slot: Arc<Slot>,
     schedstat: Option<File>,
     watched: Option<Watched>,
 }
 
 pub(crate) fn run(session: &'static Session) {
     let mut sampler = Sampler::new();
-    let mut threads: HashMap<i32, Thread> = HashMap::new();
+    // By slot, since the kernel gives the ids of ended threads to new ones.
+    let mut threads: HashMap<*const Slot, Thread> = HashMap::new();
+    let mut workers = Workers::default();
     let mut told_silent: HashMap<u64, Nanos> = HashMap::new();
-    while !session.stop.load(Ordering::Acquire) {
+    let mut last = false;
+    while !last {
         std::thread::park_timeout(LOOK_EVERY);
+        // Once more after the end: a stall that has just ended still wants its end told.
+        last = session.stop_watching.load(Ordering::Acquire);
+        workers.is_last = last;
         for slot in session.slots() {
-            if slot.ended.load(Ordering::Acquire) {
-                threads.remove(&slot.tid);
-                continue;
-            }
-            look(session, &mut sampler, threads.entry(slot.tid).or_default(), slot);
+            threads.entry(Arc::as_ptr(&slot)).or_insert_with(|| Thread { slot, schedstat: None, watched: None });
         }
+        threads.retain(|_, thread| {
+            let slot = thread.slot.clone();
+            if !slot.ended.load(Ordering::Acquire) {
+                look(session, &mut sampler, thread, || slot.open_poll().or_else(|| workers.stuck(session, &slot)));
+                return true;
+            }
+            if let Some(watched) = thread.watched.take() {
+                end(session, thread, &watched);
+            }
+            workers.forget(&slot);
+            false
+        });
         listen(session, &mut told_silent);
         session.watchdog_cpu.store(clock::own_cpu(), Ordering::Relaxed);
     }
 }
 
-fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &'static Slot) {
-    let open = slot.open_poll();
-    let same = thread.watched.as_ref().is_some_and(|watched| Some(watched.open) == open);
+/// Looks at one thread; `open` gives the poll open on it.
+fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open: impl FnMut() -> Option<Open>) {
+    let slot = thread.slot.clone();
+    let now_open = open();
+    let same = thread.watched.as_ref().is_some_and(|watched| Some(watched.open) == now_open);
     if !same {
         if let Some(watched) = thread.watched.take() {
             slot.watched.store(false, Ordering::Release);
-            end(session, thread, slot, &watched);
+            end(session, thread, &watched);
         }
-        let Some(open) = open else { return };
+        let Some(open) = now_open else { return };
         slot.watched_end.store(0, Ordering::Relaxed);
         slot.watched.store(true, Ordering::Release);
         thread.watched = Some(Watched {
@@ -71,19 +94,36 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &'s
             run_delay: run_delay(thread, slot.tid),
             next_look: open.since + STALL,
             reported: false,
+            restless: None,
         });
         return;
     }
-    let due = thread.watched.as_ref().is_some_and(|watched| clock::now() >= watched.next_look);
-    if !due {
+    let Some(watched) = &mut thread.watched else { return };
+    if watched.restless.is_none() {
+        watched.restless = Some(0);
+        slot.bounds.iter().for_each(|bounds| sampler.expect(bounds));
+    }
+    if clock::now() < watched.next_look {
         return;
     }
-    let captured = slot.bounds.map(|bounds| sampler.capture(&bounds));
+    let captured = slot.bounds.as_ref().map(|bounds| sampler.capture(bounds));
+    let restless = watched.restless.get_or_insert(0);
+    let again = captured.as_ref().is_some_and(|captured| captured.restless) && *restless < RESTLESS_LOOKS;
+    *restless = if again { *restless + 1 } else { 0 };
+    // Told without a stack at once, and not again until there is one.
+    if *restless > 1 {
+        return;
+    }
+    if let Some(problem) = sampler.problem() {
+        session.not_observable(problem);
+    }
     let (now, cpu, delay) = (clock::now(), clock::thread_cpu(slot.tid), run_delay(thread, slot.tid));
     let Some(watched) = &mut thread.watched else { return };
     // The poll may have ended while its stack was taken: such a stack belongs to nobody.
-    let still = slot.open_poll() == Some(watched.open);
-    watched.next_look = watched.open.since + 2 * (now - watched.open.since);
+    let still = Some(watched.open) == open() && !session.are_hooks_replaced(watched.open.hooks);
+    if !again {
+        watched.next_look = watched.open.since + 2 * (now - watched.open.since);
+    }
     watched.reported |= still;
     if still {
         session.push(Stall {
@@ -101,7 +141,8 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, slot: &'s
     }
 }
 
-fn end(session: &Session, thread: &mut Thread, slot: &Slot, watched: &Watched) {
+fn end(session: &Session, thread: &mut Thread, watched: &Watched) {
+    let slot = thread.slot.clone();
     if !watched.reported {
         return;
     }

@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use dial9_trace_format::encoder::{Encoder, Schema};
@@ -48,6 +50,7 @@ pub struct Writer {
     preamble: u64,
     bytes_before: u64,
     sealing: Option<JoinHandle<io::Result<()>>>,
+    sealing_cpu: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -70,6 +73,7 @@ impl Writer {
             preamble: 0,
             bytes_before: 0,
             sealing: None,
+            sealing_cpu: Arc::default(),
         };
         writer.flush()?;
         Ok(writer)
@@ -111,6 +115,11 @@ impl Writer {
         self.bytes_before + self.encoder.bytes_written()
     }
 
+    /// CPU time, in nanoseconds, of the threads that compressed segments; the caller's own does not know of it.
+    pub fn sealing_cpu_ns(&self) -> u64 {
+        self.sealing_cpu.load(Ordering::Relaxed)
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
         self.flush()?;
         let next = Sink::create(&self.dir, self.number + 1)?;
@@ -134,7 +143,13 @@ impl Writer {
         let dir = self.dir.clone();
         // The current segment will grow, so its room is set aside at once.
         let budget = self.options.max_bytes.saturating_sub(self.options.segment_bytes);
-        let work = move || seal(&dir, sealed).and_then(|()| enforce_budget(&dir, budget, sealed + 1));
+        let cpu = self.sealing_cpu.clone();
+        let work = move || {
+            let result = seal(&dir, sealed).and_then(|()| enforce_budget(&dir, budget, sealed + 1));
+            // The thread began with this work, so all it ever used is the work's.
+            cpu.fetch_add(own_cpu_ns(), Ordering::Relaxed);
+            result
+        };
         let thread = std::thread::Builder::new().name("pollscope-seal".into());
         self.sealing = Some(thread.spawn(work)?);
         Ok(())
@@ -147,6 +162,14 @@ impl Writer {
             None => Ok(()),
         }
     }
+}
+
+/// CPU time of the calling thread.
+fn own_cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place to write to; a failure leaves it at zero.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
 /// Where the encoder's bytes go. Writing only fills a buffer and cannot fail, so an error of the disk never leaves half

@@ -173,6 +173,8 @@ fn the_oldest_goes_over_budget() {
     let options = WriterOptions { segment_bytes: 16 << 10, max_bytes: 64 << 10 };
     let mut writer = Writer::create(&folder.0, options).unwrap();
     (0..40_000).for_each(|n| writer.write(&poll(n)).unwrap());
+    // Each rotation has waited for the sealing before it.
+    assert!(writer.sealing_cpu_ns() > 0);
     writer.finish().unwrap();
     let sizes = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
     assert!(sizes.sum::<u64>() <= 64 << 10);

@@ -48,8 +48,8 @@ pub(super) fn polled(fields: &Fields) {
         return;
     }
     // The await stack of the user is on the thread right now, and nowhere later. What ends by itself needs none.
-    let bounds = slot.bounds.filter(|_| resource.tag() != OTHER_RESOURCE);
-    let stack = bounds.and_then(|bounds| capture_here(bounds.stack_high)).map(Box::new);
+    let bounds = slot.bounds.as_ref().filter(|_| resource.tag() != OTHER_RESOURCE);
+    let stack = bounds.and_then(capture_here).map(Box::new);
     let operation = if resource.tag() == CHANNEL { "mpsc::Sender::send" } else { before.name };
     slot.note(now, What::Wait { wait, resource: resource_id, task, operation, stack });
 }

@@ -43,7 +43,7 @@ pub(super) fn mapped_with_unwind_sections() -> Vec<MappedModule> {
 }
 
 /// How many modules were ever added and removed: unchanged means nothing to read again.
-pub(super) fn generation() -> (u64, u64) {
+pub(crate) fn generation() -> (u64, u64) {
     unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, _size: usize, data: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the loader passes a valid `info`, `data` is the pair below.
         unsafe { *data.cast::<(u64, u64)>() = ((*info).dlpi_adds, (*info).dlpi_subs) };

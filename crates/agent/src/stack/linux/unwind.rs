@@ -50,7 +50,7 @@ impl Unwinder {
         // short-lived thread, whose registers are all known, tells which it is.
         let probe = std::thread::Builder::new()
             .name("pollscope-probe".to_owned())
-            .spawn(|| super::ThreadBounds::current().and_then(|b| super::here::capture_here(b.stack_high)));
+            .spawn(|| super::ThreadBounds::current().and_then(|b| super::here::capture_here(&b)));
         if let Some(stack) = probe.ok().and_then(|p| p.join().ok()).flatten() {
             let (addresses, ended) = unwinder.run(&stack, stack.fp, stack.lr);
             if ended && addresses.len() > 2 {

@@ -2,7 +2,7 @@
 //! its `read` with a timeout, its `poll` or its `epoll_wait` with EINTR.
 
 use std::fs::File;
-use std::io::Read;
+use std::os::unix::fs::FileExt;
 
 use super::unwind::Unwinder;
 use super::{MOST_BYTES, RawStack, ThreadBounds};
@@ -23,10 +23,19 @@ pub(super) enum Where {
 #[derive(PartialEq)]
 pub(super) struct Look([u8; 256], usize);
 
-pub(super) fn look(tid: i32) -> Option<Look> {
-    let mut text = [0u8; 256];
-    let read = File::open(format!("/proc/self/task/{tid}/syscall")).ok()?.read(&mut text).ok()?;
-    Some(Look(text, read))
+/// The open file: a look through it is only one read.
+pub(super) struct Looker(File);
+
+impl Looker {
+    pub(super) fn open(tid: i32) -> Option<Looker> {
+        Some(Looker(File::open(format!("/proc/self/task/{tid}/syscall")).ok()?))
+    }
+
+    pub(super) fn look(&self) -> Option<Look> {
+        let mut text = [0u8; 256];
+        let read = self.0.read_at(&mut text, 0).ok()?;
+        Some(Look(text, read))
+    }
 }
 
 impl Look {
@@ -54,8 +63,9 @@ pub(super) enum Outcome {
 
 /// Copies the stack of a sleeping thread.
 pub(super) fn copy(thread: &ThreadBounds) -> Outcome {
+    let Some(looker) = Looker::open(thread.tid) else { return Outcome::Nothing };
     for _ in 0..TRIES {
-        let Some(before) = look(thread.tid) else { return Outcome::Nothing };
+        let Some(before) = looker.look() else { return Outcome::Nothing };
         let (syscall, pc, sp) = match before.place() {
             Where::Asleep { syscall, pc, sp } => (syscall, pc, sp),
             Where::Running => return Outcome::Running,
@@ -68,7 +78,7 @@ pub(super) fn copy(thread: &ThreadBounds) -> Outcome {
             return Outcome::Nothing;
         };
         // Moved on meanwhile: the copy may be half of one stack and half of another.
-        if look(thread.tid).as_ref() == Some(&before) {
+        if looker.look().as_ref() == Some(&before) {
             return Outcome::Stack { stack: RawStack { pc, sp, fp: 0, lr: 0, base: sp, bytes }, syscall };
         }
     }
@@ -91,7 +101,6 @@ fn read_own(at: u64, length: usize) -> Option<Vec<u8>> {
         }
         // Containers of old forbid the call; the file asks the same of the kernel.
         _ => {
-            use std::os::unix::fs::FileExt;
             bytes.resize(length, 0);
             let read = File::open("/proc/self/mem").ok()?.read_at(&mut bytes, at).ok()?;
             bytes.truncate(read);

@@ -1,6 +1,6 @@
 //! The current thread's own stack, copied where it stands.
 
-use super::RawStack;
+use super::{RawStack, ThreadBounds};
 
 /// An await stack is shallow; this runs on the program's threads and must stay cheap.
 const MOST: u64 = 16 * 1024;
@@ -8,7 +8,7 @@ const MOST: u64 = 16 * 1024;
 /// Copies this thread's stack from here up to `high` (16 KiB at most) into `into`, and
 /// gives pc, sp, fp and lr. None if `high` is not above the stack pointer.
 #[inline(always)]
-pub(crate) fn copy_here(high: u64, into: &mut Vec<u8>) -> Option<(u64, u64, u64, u64)> {
+fn copy_here(high: u64, into: &mut Vec<u8>) -> Option<(u64, u64, u64, u64)> {
     let (pc, sp, fp, lr): (u64, u64, u64, u64);
     #[cfg(target_arch = "x86_64")]
     // SAFETY: reads registers only.
@@ -42,10 +42,10 @@ pub(crate) fn copy_here(high: u64, into: &mut Vec<u8>) -> Option<(u64, u64, u64,
     Some((pc, sp, fp, lr))
 }
 
-/// The stack of the caller; its own frame comes first.
+/// The stack of the caller, whose thread has these bounds; its own frame comes first.
 #[inline(never)]
-pub(crate) fn capture_here(high: u64) -> Option<RawStack> {
+pub(crate) fn capture_here(thread: &ThreadBounds) -> Option<RawStack> {
     let mut bytes = Vec::new();
-    let (pc, sp, fp, lr) = copy_here(high, &mut bytes)?;
+    let (pc, sp, fp, lr) = copy_here(thread.stack_high, &mut bytes)?;
     Some(RawStack { pc, sp, fp, lr, base: sp, bytes })
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::sleeping::{Where, look};
+use super::sleeping::{Looker, Where};
 use super::{MOST_BYTES, RawStack, ThreadBounds};
 
 const DEADLINE: Duration = Duration::from_millis(20);
@@ -145,6 +145,12 @@ fn blocks(tid: i32, signal: i32) -> bool {
         .any(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> (signal - 1) & 1 == 1))
 }
 
+/// How often a thread has gone to sleep of its own will.
+pub(super) fn sleeps(tid: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{tid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
 /// What the kernel takes as a queued signal's siginfo.
 #[repr(C)]
 struct Queued {
@@ -180,6 +186,7 @@ pub(super) fn copy_running(thread: &ThreadBounds) -> Option<RawStack> {
     if blocks(thread.tid, signal) {
         return None;
     }
+    let looker = Looker::open(thread.tid)?;
     let request = (state >> 2).wrapping_add(1);
     TARGET.store(thread.tid, Ordering::Relaxed);
     LOW.store(thread.stack_low, Ordering::Relaxed);
@@ -190,7 +197,7 @@ pub(super) fn copy_running(thread: &ThreadBounds) -> Option<RawStack> {
     let queued =
         Queued { signo: signal, errno: 0, code: libc::SI_QUEUE, pad: 0, pid, uid, value: request, rest: [0; 12] };
     // Last of all, as close to the signal as can be: asleep by now, it must not be woken.
-    let running = look(thread.tid).is_some_and(|l| matches!(l.place(), Where::Running));
+    let running = looker.look().is_some_and(|l| matches!(l.place(), Where::Running));
     let sent = running
         // SAFETY: the layout the kernel reads; a thread that is gone is an error, no harm.
         && unsafe {

@@ -1,0 +1,71 @@
+//! Where nothing of this works, all of it says so.
+
+use super::Captured;
+
+/// Never made here.
+pub(crate) struct RawStack;
+
+/// Never made here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadBounds;
+
+impl ThreadBounds {
+    pub(crate) fn current() -> Option<ThreadBounds> {
+        None
+    }
+}
+
+pub(crate) struct MappedModule {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) bias: u64,
+    pub(crate) path: String,
+    pub(crate) build_id: String,
+}
+
+pub(crate) fn mapped() -> Vec<MappedModule> {
+    Vec::new()
+}
+
+pub(crate) fn generation() -> (u64, u64) {
+    (0, 0)
+}
+
+#[cfg(feature = "tracing")]
+pub(crate) fn capture_here(_: &ThreadBounds) -> Option<RawStack> {
+    None
+}
+
+pub(crate) struct Unwinder;
+
+impl Unwinder {
+    pub(crate) fn new() -> Unwinder {
+        Unwinder
+    }
+
+    pub(crate) fn unwind(&mut self, _: &RawStack) -> Vec<u64> {
+        Vec::new()
+    }
+}
+
+pub(crate) struct Sampler {
+    told: bool,
+}
+
+impl Sampler {
+    pub(crate) fn new() -> Sampler {
+        Sampler { told: false }
+    }
+
+    pub(crate) fn expect(&mut self, _: &ThreadBounds) {}
+
+    pub(crate) fn capture(&mut self, _: &ThreadBounds) -> Captured {
+        Captured { stack: Vec::new(), state: b'?', syscall: None, restless: false }
+    }
+
+    /// What is missing, said once.
+    pub(crate) fn problem(&mut self) -> Option<&'static str> {
+        let told = std::mem::replace(&mut self.told, true);
+        (!told).then_some("stacks: they are taken on 64-bit Linux on x86_64 and aarch64 only")
+    }
+}

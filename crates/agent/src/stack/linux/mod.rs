@@ -1,0 +1,146 @@
+//! Stacks on 64-bit Linux.
+
+mod here;
+mod modules;
+mod running;
+mod sleeping;
+#[cfg(test)]
+mod tests;
+mod unwind;
+
+#[cfg(feature = "tracing")]
+pub(crate) use here::capture_here;
+pub(crate) use modules::{generation, mapped};
+pub(crate) use unwind::Unwinder;
+
+use super::Captured;
+use crate::clock;
+use pollscope_recording::Nanos;
+use std::collections::HashMap;
+
+/// A stack as copied: registers and the bytes from `base` up.
+pub(crate) struct RawStack {
+    pub(crate) pc: u64,
+    pub(crate) sp: u64,
+    pub(crate) fp: u64,
+    /// Zero where the architecture has none.
+    pub(crate) lr: u64,
+    pub(crate) base: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A thread and where its stack lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadBounds {
+    pub(crate) tid: i32,
+    pub(crate) stack_low: u64,
+    pub(crate) stack_high: u64,
+}
+
+/// The most of a stack that is copied.
+const MOST_BYTES: u64 = 256 * 1024;
+/// Only a thread that has used this much CPU time since it last slept gets a signal. Between the last look and the signal
+/// lie some 10 µs: a thread that sleeps often would be asleep by then, and its `poll` or `epoll_wait` would end with
+/// EINTR. Counted in CPU time, since one that waits for a processor is no further from its next sleep.
+const AWAKE: Nanos = 5_000_000;
+/// Threads remembered at most; those that ended are never taken out one by one.
+const MOST_AWAKE: usize = 1024;
+
+/// The main thread's lower bound is its limit, not its mapping: trust no more than this.
+const MAIN_MOST: u64 = 64 * 1024 * 1024;
+
+impl ThreadBounds {
+    /// Of the calling thread. Reads a file on the main thread: once a thread is enough.
+    pub(crate) fn current() -> Option<Self> {
+        // SAFETY: plain calls with out-pointers to locals; the attributes are destroyed
+        // exactly when they were filled in.
+        let (tid, low, size) = unsafe {
+            let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+            if libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes) != 0 {
+                return None;
+            }
+            let (mut low, mut size) = (std::ptr::null_mut(), 0);
+            let got = libc::pthread_attr_getstack(&raw const attributes, &raw mut low, &raw mut size);
+            libc::pthread_attr_destroy(&raw mut attributes);
+            if got != 0 {
+                return None;
+            }
+            (libc::syscall(libc::SYS_gettid) as i32, low as u64, size as u64)
+        };
+        let stack_high = low.checked_add(size)?;
+        // SAFETY: no preconditions.
+        let main = tid == unsafe { libc::getpid() };
+        let stack_low = if main { low.max(stack_high.saturating_sub(MAIN_MOST)) } else { low };
+        Some(Self { tid, stack_low, stack_high })
+    }
+}
+
+/// Takes stacks of other threads; the watchdog owns the only one.
+pub(crate) struct Sampler {
+    unwinder: Unwinder,
+    told: bool,
+    /// How often each thread had gone to sleep, and its CPU time when that was first seen.
+    awake: HashMap<i32, (u64, Nanos)>,
+}
+
+impl Sampler {
+    pub(crate) fn new() -> Self {
+        Self { unwinder: Unwinder::new(), told: false, awake: HashMap::new() }
+    }
+
+    /// A stack of this thread may be wanted soon.
+    pub(crate) fn expect(&mut self, thread: &ThreadBounds) {
+        self.is_awake(thread.tid);
+    }
+
+    /// Whether the thread has been at work for a while without a sleep.
+    fn is_awake(&mut self, tid: i32) -> bool {
+        let Some(sleeps) = running::sleeps(tid) else { return false };
+        if self.awake.len() >= MOST_AWAKE {
+            self.awake.clear();
+        }
+        let now = clock::thread_cpu(tid);
+        let (before, since) = self.awake.entry(tid).or_insert((sleeps, now));
+        if *before != sleeps {
+            (*before, *since) = (sleeps, now);
+        }
+        now.saturating_sub(*since) >= AWAKE
+    }
+
+    /// The thread as it is now.
+    pub(crate) fn capture(&mut self, thread: &ThreadBounds) -> Captured {
+        let mut captured = Captured { stack: Vec::new(), state: state(thread.tid), syscall: None, restless: false };
+        match sleeping::copy(thread) {
+            sleeping::Outcome::Stack { stack, syscall } => {
+                captured.syscall = syscall;
+                captured.stack = sleeping::unwind(&mut self.unwinder, &stack);
+            }
+            sleeping::Outcome::Running => {
+                if !self.is_awake(thread.tid) {
+                    captured.restless = true;
+                } else if let Some(stack) = running::copy_running(thread) {
+                    captured.stack = self.unwinder.unwind(&stack);
+                }
+            }
+            sleeping::Outcome::Nothing => {}
+        }
+        captured
+    }
+
+    /// Why stacks of running threads are missing, if so; said once.
+    pub(crate) fn problem(&mut self) -> Option<&'static str> {
+        let problem = running::problem().filter(|_| !self.told);
+        self.told |= problem.is_some();
+        problem
+    }
+}
+
+fn state(tid: i32) -> u8 {
+    // The name in parentheses may hold anything, a parenthesis too: the last one counts.
+    let read = || {
+        let stat = std::fs::read(format!("/proc/self/task/{tid}/stat")).ok()?;
+        let close = stat.iter().rposition(|b| *b == b')')?;
+        stat.get(close + 2).copied()
+    };
+    read().unwrap_or(b'?')
+}

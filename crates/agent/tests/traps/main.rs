@@ -1,0 +1,45 @@
+//! What would make the agent blind, wrong or harmful: each is a small real program, recorded in a process of its own,
+//! and what it recorded is read back.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "all of this is test code, and its programs talk to the tests"
+)]
+
+mod attribute;
+mod calls;
+mod dormant;
+mod ends;
+mod harness;
+mod hooks;
+mod record;
+mod runtimes;
+mod started;
+#[cfg(feature = "tracing")]
+mod traced;
+
+use harness::Entry;
+
+fn main() -> std::process::ExitCode {
+    let groups: &[(&[Entry], &[Entry])] = &[
+        (attribute::PROGRAMS, attribute::TESTS),
+        (calls::PROGRAMS, calls::TESTS),
+        (dormant::PROGRAMS, dormant::TESTS),
+        (ends::PROGRAMS, ends::TESTS),
+        (hooks::PROGRAMS, hooks::TESTS),
+        (runtimes::PROGRAMS, runtimes::TESTS),
+        (started::PROGRAMS, started::TESTS),
+        #[cfg(feature = "tracing")]
+        (traced::PROGRAMS, traced::TESTS),
+    ];
+    if let Ok(wanted) = std::env::var(record::PROGRAM) {
+        let programs = groups.iter().flat_map(|(programs, _)| programs.iter());
+        let (_, program) = programs.into_iter().find(|(name, _)| *name == wanted).unwrap();
+        program();
+        return std::process::ExitCode::SUCCESS;
+    }
+    let tests: Vec<Entry> = groups.iter().flat_map(|(_, tests)| tests.iter().copied()).collect();
+    harness::run(tests)
+}
