@@ -88,7 +88,9 @@ fn whole(out: &mut String, finding: &Finding) {
     let o = &finding.occurrences;
     if o.count > 0 {
         let times = counted(usize::try_from(o.count).unwrap_or(usize::MAX), "time");
-        field(out, "how bad", &format!("{times}, worst {}, {} in all", millis(o.worst_ms), millis(o.total_ms)));
+        let worst = if o.worst_ms > 0.0 { format!(", worst {}", millis(o.worst_ms)) } else { String::new() };
+        let total = if o.total_ms > 0.0 { format!(", {} in all", millis(o.total_ms)) } else { String::new() };
+        field(out, "how bad", &format!("{times}{worst}{total}"));
     }
     if !finding.amplifiers.is_empty() {
         field(out, "worse by", &finding.amplifiers.join(", "));

@@ -43,12 +43,17 @@ fn tasks(_: &mut Builder, session: &'static Session, _: &Arc<RuntimeState>) {
 fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<RuntimeState>) {
     use crate::clock;
     use crate::heartbeat::task_number;
+    use crate::panics;
     use crate::raw::{StaticPlace, What};
     use crate::wakes;
 
     let id = runtime.id;
+    let state = runtime.clone();
     builder.on_task_spawn(move |meta| {
         if slots::is_quiet() {
+            // Our heartbeat, told before a worker can poll it: a first poll taken for the program's would never end.
+            let own = task_number(meta.id());
+            let _ = state.heartbeat.compare_exchange(0, own, Ordering::AcqRel, Ordering::Relaxed);
             return;
         }
         let Some(slot) = slots::current() else { return };
@@ -99,6 +104,7 @@ fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<Runtime
         if state.heartbeat.load(Ordering::Relaxed) == task {
             state.beating.store(false, Ordering::Release);
         } else if let Some(slot) = slots::current() {
+            panics::task_ended(slot, task);
             slot.note(clock::now(), What::End { task });
         }
     });

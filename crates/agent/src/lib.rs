@@ -26,9 +26,11 @@ mod clock;
 mod drain;
 mod heartbeat;
 mod hooks;
+mod panics;
 mod raw;
 mod ring;
 mod root;
+mod self_wakes;
 mod session;
 mod slots;
 mod stack;
@@ -168,7 +170,10 @@ fn workers_of(flavor: &str, workers: usize) -> u64 {
 fn start() -> Option<&'static Session> {
     static SOURCES: std::sync::Once = std::sync::Once::new();
     let session = session::start_from_environment()?;
-    SOURCES.call_once(|| trace_source(session));
+    SOURCES.call_once(|| {
+        panics::install();
+        trace_source(session);
+    });
     Some(session)
 }
 

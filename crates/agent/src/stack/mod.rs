@@ -31,6 +31,8 @@ pub(crate) struct Captured {
     pub(crate) state: u8,
     /// The system call it sleeps in.
     pub(crate) syscall: Option<u64>,
+    /// The address it waits at, if that call is a futex wait.
+    pub(crate) futex: Option<u64>,
 }
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -90,10 +92,11 @@ mod linux {
 
         /// The thread as it is now.
         pub(crate) fn capture(&mut self, thread: &ThreadBounds) -> Captured {
-            let mut captured = Captured { stack: Vec::new(), state: state(thread.tid), syscall: None };
+            let mut captured = Captured { stack: Vec::new(), state: state(thread.tid), syscall: None, futex: None };
             match sleeping::copy(thread) {
-                sleeping::Outcome::Stack { stack, syscall } => {
+                sleeping::Outcome::Stack { stack, syscall, argument } => {
                     captured.syscall = syscall;
+                    captured.futex = argument.filter(|_| syscall == Some(libc::SYS_futex as u64));
                     captured.stack = sleeping::unwind(&mut self.unwinder, &stack);
                 }
                 sleeping::Outcome::Running => {
@@ -216,7 +219,7 @@ mod absent {
             Self { unwinder: Unwinder }
         }
         pub(crate) fn capture(&mut self, _thread: &ThreadBounds) -> Captured {
-            Captured { stack: Vec::new(), state: b'?', syscall: None }
+            Captured { stack: Vec::new(), state: b'?', syscall: None, futex: None }
         }
         pub(crate) fn unwinder(&mut self) -> &mut Unwinder {
             &mut self.unwinder
