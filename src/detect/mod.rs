@@ -3,12 +3,15 @@
 //! Everything here is a pure function of the model and may be called again and again while a program runs.
 
 mod amplifiers;
+mod backtrace_stall;
 mod blocking_call;
 mod busy_poll;
 mod cpu_bound_poll;
 mod diagnosis;
 mod environment;
 mod lock_cycle;
+#[cfg(test)]
+mod lookalikes;
 mod open_polls;
 mod place;
 mod swallowed_panic;
@@ -91,6 +94,7 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         blocking_call::detect(model, &polls, thresholds),
         cpu_bound_poll::detect(model, &polls, thresholds),
         sync_guard_across_await::detect(model, &polls, thresholds),
+        backtrace_stall::detect(model, &polls, thresholds),
         swallowed_panic::detect(model, symbols, thresholds),
         busy_poll::detect(model, symbols, thresholds),
         lock_cycle::detect(model, symbols, thresholds),

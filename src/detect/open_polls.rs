@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{amplifiers, sync_guard_across_await};
 use super::place::{self, Blame};
 use super::{Confidence, Culprit, Evidence, Finding, Location, Occurrences, Severity, Stretch, Thresholds, Victim, ms};
+use super::{amplifiers, sync_guard_across_await};
 use crate::model::{Model, Stall};
 use crate::symbols::Symbols;
 
@@ -15,6 +15,8 @@ pub(super) enum Cause {
     /// Blocked on a lock that no running code can be holding.
     Guard,
     Cpu,
+    /// In the panic hook, which prints a backtrace: the panic is the fault, not the poll.
+    Panic,
     /// The kernel ran others: the machine's fault.
     Machine,
     /// It had handed its worker off, or was below the threshold.
@@ -60,11 +62,19 @@ fn judge_one<'a>(model: &Model, stall: &'a Stall, symbols: &mut Symbols, thresho
         .filter(|one| !one.stack.is_empty())
         .map(|one| place::blame(&symbols.stack(&one.stack)))
         .collect();
-    let blame = majority(&blames);
+    // A panic is told from its start, so a poll of which most came after one was in the hook, also if no stack shows it.
+    let mut panics = model.panics.iter().filter(|panic| panic.task == stall.task && panic.at >= stall.since);
+    let panic = panics.find(|panic| panic.at <= end && end - panic.at >= whole / 2);
+    let blame = match panic {
+        Some(panic) if blames.is_empty() => place::blame(&symbols.stack(&panic.stack)),
+        _ => majority(&blames),
+    };
     // A `spawn_blocking` body may block as long as it likes.
     let pool = model.tasks.get(&stall.task).is_some_and(|task| task.kind == "blocking");
     let cause = if pool || blames.iter().any(|blame| blame.handed_off) {
         Cause::Innocent
+    } else if (blame.panicking || panic.is_some()) && cpu_ns + blocked_ns >= thresholds.stall_ns {
+        Cause::Panic
     } else if cpu_ns >= thresholds.stall_ns || blocked_ns >= thresholds.stall_ns {
         if cpu_ns >= blocked_ns { Cause::Cpu } else { Cause::Blocked }
     } else if delay_ns >= thresholds.stall_ns {

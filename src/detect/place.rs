@@ -18,6 +18,8 @@ pub(super) struct Blame {
     pub(super) stack: Vec<Frame>,
     /// The poll gave its worker away first: innocent.
     pub(super) handed_off: bool,
+    /// It runs the panic hook.
+    pub(super) panicking: bool,
     /// The lock of threads it waits for.
     pub(super) lock: Option<Lock>,
 }
@@ -36,6 +38,7 @@ pub(super) fn blame(frames: &[symbols::Frame]) -> Blame {
         }),
         call,
         stack: frames.iter().map(shown).collect(),
+        panicking: frames.iter().any(|frame| frame.function.contains("panic_with_hook")),
         lock: sync_guard_across_await::wanted(frames),
         handed_off: frames.iter().any(|frame| frame.function.contains("block_in_place")),
     }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use super::place::{self, Blame};
 use super::{
-    Answer, Confidence, Culprit, Evidence, Finding, Location, Occurrences, Outcome, Severity, Stretch, Thresholds, Victim,
-    ms,
+    Answer, Confidence, Culprit, Evidence, Finding, Location, Occurrences, Outcome, Severity, Stretch, Thresholds,
+    Victim, ms,
 };
 use crate::model::{Model, PanicFacts};
 use crate::symbols::Symbols;
@@ -46,10 +46,8 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
         let why = format!("{met} panic(s) of tasks, each met by somebody who awaited the task, and {caught} caught");
         Outcome::new(KIND, Answer::Clear, why)
     };
-    outcome.findings = groups
-        .into_iter()
-        .filter_map(|(at, panics)| finding(model, thresholds, tracing, at, &panics))
-        .collect();
+    outcome.findings =
+        groups.into_iter().filter_map(|(at, panics)| finding(model, thresholds, tracing, at, &panics)).collect();
     outcome
 }
 

@@ -4,8 +4,7 @@ use pollscope_recording::{Event, Nanos, Polls, TaskId};
 
 use super::{
     DelayFacts, KEPT, KEPT_DEAD_TASKS, KEPT_RECENT, KEPT_SAMPLES, LateBeatFacts, Model, ProcessFacts, RECENT,
-    ResourceFacts, RuntimeFacts,
-    Sample, Stall, TaskFacts, ThreadFacts, WaitFacts,
+    ResourceFacts, RuntimeFacts, Sample, Stall, TaskFacts, ThreadFacts, WaitFacts,
 };
 
 impl Model {

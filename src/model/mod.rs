@@ -10,8 +10,8 @@ mod spins;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use facts::*;
-pub use spins::*;
 use pollscope_recording::{Module, Nanos, ResourceId, TaskId, WaitId};
+pub use spins::*;
 
 /// Most stalls, delays and late beats kept one by one; what comes later is only counted.
 pub const KEPT: usize = 10_000;

@@ -92,7 +92,9 @@ impl Model {
     pub(super) fn feed_rare(&mut self, event: &Event) {
         match event {
             Event::SelfWakes(seen) => {
-                let Some(facts) = room(&mut self.spins, seen.task).filter(|facts| facts.looks.len() < KEPT) else { return };
+                let Some(facts) = room(&mut self.spins, seen.task).filter(|facts| facts.looks.len() < KEPT) else {
+                    return;
+                };
                 facts.looks.push(WakeLook {
                     polls: seen.polls,
                     own: seen.own,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use addr2line::{Loader, gimli};
 use object::{Object, ObjectSection};
 
-use super::{Frame, owner};
+use super::{Frame, observer, owner};
 
 /// An opened file.
 pub(super) struct Binary {
@@ -84,6 +84,8 @@ impl Binary {
 
     fn frame(&self, function: String, path: Option<&str>, line: Option<u32>) -> Frame {
         let (krate, library) = owner(path, &function);
+        // The agent stands on the program's stacks, but it is never what the program does.
+        let library = library || observer(&function);
         let file = path.map(|path| {
             let under = self.roots.iter().find_map(|root| path.strip_prefix(root.as_str())?.strip_prefix('/'));
             under.filter(|_| !library).unwrap_or(path).to_owned()
