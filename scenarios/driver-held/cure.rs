@@ -18,7 +18,7 @@ use crate::figures::Figures;
 type Failure = Box<dyn Error + Send + Sync>;
 
 const STATIONS: usize = 16;
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 3;
 const DISPLAYS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -57,7 +57,7 @@ fn every(millis: u64) -> Interval {
 }
 
 async fn calibrator(hub: Arc<Hub>) -> io::Result<()> {
-    let mut rounds = every(500);
+    let mut rounds = every(510);
     loop {
         rounds.tick().await;
         hub.calibrate().await?;
@@ -66,7 +66,7 @@ async fn calibrator(hub: Arc<Hub>) -> io::Result<()> {
 
 /// The stations report by themselves; each value is a multiple of its number.
 async fn collect(hub: Arc<Hub>) {
-    let mut rounds = every(20);
+    let mut rounds = every(90);
     for round in 1.. {
         rounds.tick().await;
         for (station, value) in hub.values.iter().enumerate() {
@@ -77,7 +77,7 @@ async fn collect(hub: Arc<Hub>) {
 
 /// The plotter draws a page in its own time.
 async fn plot(hub: Arc<Hub>) {
-    let mut rounds = every(400);
+    let mut rounds = every(700);
     loop {
         rounds.tick().await;
         let page: u64 = hub.values.iter().map(|value| value.load(Ordering::Relaxed)).sum();
@@ -111,7 +111,7 @@ async fn client(service: SocketAddr, id: usize, figures: Arc<Figures>) -> Result
     let mut lines = BufReader::new(reader).lines();
     for turn in (id..).take_while(|_| figures.open()) {
         let station = turn % (STATIONS - 1) + 1;
-        let due = tokio::time::Instant::now() + Duration::from_millis(15 + id as u64);
+        let due = tokio::time::Instant::now() + Duration::from_millis(60 + 7 * id as u64);
         tokio::time::sleep_until(due).await;
         let asked = figures.asked_at(due.into_std());
         writer.write_all(format!("read {station}\n").as_bytes()).await?;
