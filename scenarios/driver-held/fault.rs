@@ -117,7 +117,7 @@ async fn client(service: SocketAddr, id: usize, figures: Arc<Figures>) -> Result
         let asked = figures.asked_at(due.into_std());
         writer.write_all(format!("read {station}\n").as_bytes()).await?;
         let value: u64 = lines.next_line().await?.ok_or("the hub hung up")?.parse()?;
-        if value % station as u64 == 0 {
+        if value.is_multiple_of(station as u64) {
             figures.answered(asked);
         }
     }

@@ -73,10 +73,10 @@ fn finding(
         .count();
     let title = match (tracing, went_on) {
         (true, true) => format!(
-            "{who} panicked at {spot} and nobody awaited it: the program went on for {:.1} s as if nothing had happened",
+            "{who} panicked at {spot} and nobody was waiting for it: the program went on for {:.1} s",
             after as f64 / 1e9
         ),
-        (true, false) => format!("{who} panicked at {spot} and nobody awaited it"),
+        (true, false) => format!("{who} panicked at {spot} and nobody was waiting for it"),
         (false, _) => format!("{who} panicked at {spot}"),
     };
     let home = spawned.map_or_else(|| "where it is spawned".to_owned(), |at| format!("at {}:{}", at.file, at.line));
@@ -87,12 +87,13 @@ fn finding(
         at: Some(Stretch { from_ns: first.at, to_ns: model.last_at, track: format!("task {}", first.task) }),
     };
     let mut evidence = vec![
-        figure("panics here that nobody awaited", panics.len() as f64, "panics"),
+        figure("panics here for which nobody was waiting", panics.len() as f64, "panics"),
         figure("the program went on for", ms(after), "ms"),
         figure("tasks spawned at the same line since", replaced as f64, "tasks"),
     ];
     if !first.message.is_empty() {
-        evidence.insert(0, figure(&format!("message \"{}\"", first.message), panics.len() as f64, "times"));
+        let same = panics.iter().filter(|(panic, _)| panic.message == first.message).count();
+        evidence.insert(0, figure(&format!("panics that say \"{}\"", first.message), same as f64, "panics"));
     }
     let victims = panics.iter().take(thresholds.victims).map(|(panic, _)| Victim {
         task: Some(place::task(model, panic.task)),

@@ -23,6 +23,7 @@ pub(crate) struct Raw {
     pub(crate) what: What,
 }
 
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "some of these only the tracing source knows"))]
 pub(crate) enum What {
     Spawn {
         task: TaskId,
