@@ -37,7 +37,7 @@ fn driver_held(model: &Model, all: &[Judged<'_>], poll: &Judged<'_>, runtime: u6
     let busy: BTreeSet<u64> = all
         .iter()
         .filter(|other| other.end.min(to).saturating_sub(other.stall.since.max(from)) >= half)
-        .filter(|other| !model.tasks.get(&other.stall.task).is_some_and(|task| task.kind == "root"))
+        .filter(|other| model.tasks.get(&other.stall.task).is_none_or(|task| task.kind != "root"))
         .filter(|other| model.runtime_of(other.stall.tid, other.stall.task).is_some_and(|(id, _)| id == runtime))
         .map(|other| other.stall.tid)
         .collect();
