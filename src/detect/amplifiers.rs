@@ -10,19 +10,24 @@ pub(super) fn of(model: &Model, all: &[Judged<'_>], group: &[&Judged<'_>]) -> Ve
     let mut found = BTreeSet::new();
     for poll in group {
         let Some((id, runtime)) = model.runtime_of(poll.stall.tid, poll.stall.task) else { continue };
-        let current_thread = runtime.flavor == "current_thread";
-        // The root future of a multi-threaded runtime has a thread of its own: it keeps nobody from working.
-        let root = model.tasks.get(&poll.stall.task).is_some_and(|task| task.kind == "root");
-        if root && !current_thread {
+        if !keeps_a_worker(model, poll) {
             continue;
         }
-        if current_thread || runtime.workers == 1 {
+        if runtime.flavor == "current_thread" || runtime.workers == 1 {
             found.insert("single-thread-starved");
         } else if runtime.flavor == "multi_thread" && driver_held(model, all, poll, id, runtime.workers) {
             found.insert("driver-held");
         }
     }
     found.into_iter().map(str::to_owned).collect()
+}
+
+/// Whether others had to wait for the thread of this poll. The root future of a multi-threaded runtime has one of its own
+/// and keeps nobody from working.
+pub(super) fn keeps_a_worker(model: &Model, poll: &Judged<'_>) -> bool {
+    let root = model.tasks.get(&poll.stall.task).is_some_and(|task| task.kind == "root");
+    let runtime = model.runtime_of(poll.stall.tid, poll.stall.task);
+    !root || runtime.is_none_or(|(_, runtime)| runtime.flavor != "multi_thread")
 }
 
 /// Timers stood still although another worker was free to serve them: this one had taken the driver along.
@@ -37,7 +42,7 @@ fn driver_held(model: &Model, all: &[Judged<'_>], poll: &Judged<'_>, runtime: u6
     let busy: BTreeSet<u64> = all
         .iter()
         .filter(|other| other.end.min(to).saturating_sub(other.stall.since.max(from)) >= half)
-        .filter(|other| model.tasks.get(&other.stall.task).is_none_or(|task| task.kind != "root"))
+        .filter(|other| keeps_a_worker(model, other))
         .filter(|other| model.runtime_of(other.stall.tid, other.stall.task).is_some_and(|(id, _)| id == runtime))
         .map(|other| other.stall.tid)
         .collect();

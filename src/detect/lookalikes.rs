@@ -144,15 +144,17 @@ fn what_makes_a_long_poll_worse() {
         model.feed(&Delay { at: 400 * MS, task: 4, tid, delay_ns: 200 * MS }.into());
         late.into_iter().for_each(|late| model.feed(&late.clone().into()));
         alive(&mut model, 1000 * MS);
-        only(&answers(&model)).amplifiers.clone()
+        let found = answers(&model);
+        (only(&found).amplifiers.clone(), only(&found).severity)
     };
-    assert_eq!(blocked(&[(1, 10)], Some(&late)), ["driver-held"]);
+    let (harmful, harmless) = (Severity::Critical, Severity::Info);
+    assert_eq!(blocked(&[(1, 10)], Some(&late)), (vec!["driver-held".to_owned()], harmful));
     // Timers fired: another worker had taken over.
-    assert!(blocked(&[(1, 10)], None).is_empty());
+    assert_eq!(blocked(&[(1, 10)], None), (Vec::new(), harmful));
     // No worker was left to do so.
-    assert!(blocked(&[(1, 10), (2, 11)], Some(&late)).is_empty());
-    // The thread of the root future serves no timers.
-    assert!(blocked(&[(ROOT_TASK_BIT | 1, 9)], Some(&late)).is_empty());
+    assert_eq!(blocked(&[(1, 10), (2, 11)], Some(&late)), (Vec::new(), harmful));
+    // The thread of the root future serves no timers and keeps nobody: what was late meanwhile was so for other reasons.
+    assert_eq!(blocked(&[(ROOT_TASK_BIT | 1, 9)], Some(&late)), (Vec::new(), harmless));
     let mut one = program("hooks,watchdog");
     one.feed(&Runtime { at: 0, runtime: 1, flavor: text("current_thread"), workers: 1, timers: true }.into());
     asleep(&mut one, 1, 10, &[1, 2], 0, Some(400 * MS));

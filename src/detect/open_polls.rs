@@ -197,7 +197,8 @@ pub(super) fn finding(
 /// Who was late while a poll of the group was open, worst first, and the worst harm.
 fn victims(model: &Model, group: &[&Judged<'_>], thresholds: &Thresholds) -> (Vec<Victim>, u64) {
     let overlap = |from: u64, to: u64| {
-        group.iter().map(|poll| poll.end.min(to).saturating_sub(poll.stall.since.max(from))).max().unwrap_or(0)
+        let polls = group.iter().filter(|poll| amplifiers::keeps_a_worker(model, poll));
+        polls.map(|poll| poll.end.min(to).saturating_sub(poll.stall.since.max(from))).max().unwrap_or(0)
     };
     let mut tasks: BTreeMap<u64, u64> = BTreeMap::new();
     for delay in &model.delays {
