@@ -19,9 +19,45 @@ pub mod cpu_bound_poll {
     pub mod fault;
 }
 
+/// A hub for measuring stations.
+#[path = "driver-held"]
+pub mod driver_held {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A small bank.
 #[path = "lock-cycle"]
 pub mod lock_cycle {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// An exchange office.
+#[path = "sync-guard-across-await"]
+pub mod sync_guard_across_await {
+    pub mod cure;
+    #[expect(clippy::await_holding_lock, reason = "what this service does amiss; its cured twin does not")]
+    pub mod fault;
+}
+
+/// A copy shop.
+#[path = "busy-poll"]
+pub mod busy_poll {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A library of slides.
+#[path = "busy-poll-yield"]
+pub mod busy_poll_yield {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A tea merchant.
+#[path = "swallowed-panic"]
+pub mod swallowed_panic {
     pub mod cure;
     pub mod fault;
 }
@@ -68,6 +104,11 @@ pub fn all() -> &'static [Scenario] {
     const ALL: &[Scenario] = &[
         scenario!("blocking-call", blocking_call),
         scenario!("cpu-bound-poll", cpu_bound_poll),
+        scenario!("sync-guard-across-await", sync_guard_across_await),
+        scenario!("swallowed-panic", swallowed_panic),
+        scenario!("busy-poll", busy_poll),
+        scenario!("busy-poll-yield", busy_poll_yield),
+        scenario!("driver-held", driver_held),
         scenario!("lock-cycle", lock_cycle),
     ];
     ALL

@@ -18,6 +18,8 @@ struct Truth {
     kind: String,
     /// File and line of each culprit; naming one of them is right.
     culprits: Vec<(String, u32)>,
+    /// What must be named as having made it worse.
+    amplifiers: Vec<String>,
 }
 
 /// How one scenario and its twin fared.
@@ -28,6 +30,8 @@ struct Score {
     found: u32,
     missed: u32,
     wrong_line: u32,
+    /// Right in kind and line, but without an amplifier the truth lists.
+    unamplified: u32,
     /// Other findings of at least `warning` in the faulty runs.
     extra: u32,
     /// Findings of at least `warning` in the cured runs.
@@ -71,7 +75,7 @@ pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
             format!("{json}\n")
         }
     });
-    let perfect = scores.iter().all(|s| s.missed + s.wrong_line + s.extra + s.false_alarms == 0);
+    let perfect = scores.iter().all(|s| s.missed + s.wrong_line + s.unamplified + s.extra + s.false_alarms == 0);
     Ok(if perfect { HEALTHY } else { FINDINGS })
 }
 
@@ -95,9 +99,13 @@ fn judge(score: &mut Score, truth: &Truth, cured: bool, diagnosis: Result<Diagno
     score.runs += 1;
     score.seconds_to_verdict += seconds;
     let (right_kind, others): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.kind == truth.kind);
-    let right = right_kind.iter().filter(|finding| truth.names(finding)).count();
-    if right > 0 {
+    let right: Vec<_> = right_kind.iter().filter(|finding| truth.names(finding)).collect();
+    if right.iter().any(|finding| truth.amplifiers.iter().all(|one| finding.amplifiers.contains(one))) {
         score.found += 1;
+    } else if let Some(finding) = right.first() {
+        score.unamplified += 1;
+        let (wanted, named) = (truth.amplifiers.join(", "), finding.amplifiers.join(", "));
+        score.remarks.push(format!("amplifiers: expected {wanted}, named {named}"));
     } else if right_kind.is_empty() {
         score.missed += 1;
     } else {
@@ -135,7 +143,9 @@ fn truth(scenario: &Scenario) -> Result<Truth, Failure> {
             }
         }
     }
-    Ok(Truth { kind: kind.to_owned(), culprits })
+    let amplifiers = table.get("amplifiers").and_then(|list| list.as_array()).into_iter().flatten();
+    let amplifiers = amplifiers.filter_map(|one| one.as_str()).map(str::to_owned).collect();
+    Ok(Truth { kind: kind.to_owned(), culprits, amplifiers })
 }
 
 /// One run in a process of its own, as a user would do it.

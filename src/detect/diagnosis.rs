@@ -177,7 +177,7 @@ pub struct TaskRef {
 }
 
 /// A place in source code.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Location {
     /// Relative to the compilation directory when under it, else absolute.
     pub file: String,

@@ -2,12 +2,19 @@
 //!
 //! Everything here is a pure function of the model and may be called again and again while a program runs.
 
+mod amplifiers;
+mod backtrace_stall;
 mod blocking_call;
+mod busy_poll;
 mod cpu_bound_poll;
 mod diagnosis;
 mod environment;
+#[cfg(test)]
+mod lookalikes;
 mod open_polls;
 mod place;
+mod swallowed_panic;
+mod sync_guard_across_await;
 #[cfg(test)]
 mod tests;
 mod victims;
@@ -35,6 +42,13 @@ pub struct Thresholds {
     pub deadlock_ns: u64,
     /// Progress this soon after a wait began still belongs to the step that began it.
     pub slack_ns: u64,
+    /// How long a task must have been polled without pause to be called busy-polling.
+    pub spin_ns: u64,
+    /// Polls a second from which it is. A timer makes a thousand at most; a task that waits for sockets is no faster
+    /// than they are, and seldom wakes itself.
+    pub spin_rate: u64,
+    /// How long a program must go on after a panic for it to count as unnoticed.
+    pub unnoticed_ns: u64,
     /// Most victims named in one finding.
     pub victims: usize,
 }
@@ -49,6 +63,9 @@ impl Default for Thresholds {
             info_ns: 50_000_000,
             deadlock_ns: 1_000_000_000,
             slack_ns: 50_000_000,
+            spin_ns: 1_000_000_000,
+            spin_rate: 10_000,
+            unnoticed_ns: 500_000_000,
             victims: 10,
         }
     }
@@ -74,8 +91,14 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
     let polls = open_polls::judge(model, symbols, thresholds);
     let environment = environment::detect(model, &polls);
     let machine = environment.answer == Answer::Found;
-    let mut outcomes =
-        vec![blocking_call::detect(model, &polls, thresholds), cpu_bound_poll::detect(model, &polls, thresholds)];
+    let mut outcomes = vec![
+        blocking_call::detect(model, &polls, thresholds),
+        cpu_bound_poll::detect(model, &polls, thresholds),
+        sync_guard_across_await::detect(model, &polls, thresholds),
+        backtrace_stall::detect(model, &polls, thresholds),
+        swallowed_panic::detect(model, symbols, thresholds),
+        busy_poll::detect(model, symbols, thresholds),
+    ];
     outcomes.extend(waits::detect(model, symbols, thresholds));
     let mut checks = vec![environment];
     let mut findings = Vec::new();

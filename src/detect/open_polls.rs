@@ -1,11 +1,10 @@
 //! Polls that were open for too long: what each was doing, and which of them are one fault.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::place::{self, Blame};
-use super::{
-    Confidence, Culprit, Evidence, Finding, Location, Occurrences, Severity, Stretch, Thresholds, ms, victims,
-};
+use super::{Confidence, Culprit, Evidence, Finding, Location, Occurrences, Severity, Stretch, Thresholds, ms};
+use super::{amplifiers, sync_guard_across_await, victims};
 use crate::model::{Model, Stall};
 use crate::symbols::Symbols;
 
@@ -13,7 +12,11 @@ use crate::symbols::Symbols;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cause {
     Blocked,
+    /// Blocked on a lock that no running code can be holding.
+    Guard,
     Cpu,
+    /// In the panic hook, which prints a backtrace: the panic is the fault, not the poll.
+    Panic,
     /// The kernel ran others: the machine's fault.
     Machine,
     /// It had handed its worker off, or was below the threshold.
@@ -35,7 +38,9 @@ pub(super) struct Judged<'a> {
 /// Judges every stall. The environment is subtracted, never taken as an excuse: a poll is guilty if its own CPU or
 /// blocked time alone reaches the threshold.
 pub(super) fn judge<'a>(model: &'a Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Judged<'a>> {
-    model.stalls.values().map(|stall| judge_one(model, stall, symbols, thresholds)).collect()
+    let mut polls = model.stalls.values().map(|stall| judge_one(model, stall, symbols, thresholds)).collect::<Vec<_>>();
+    sync_guard_across_await::mark(&mut polls);
+    polls
 }
 
 fn judge_one<'a>(model: &Model, stall: &'a Stall, symbols: &mut Symbols, thresholds: &Thresholds) -> Judged<'a> {
@@ -57,11 +62,19 @@ fn judge_one<'a>(model: &Model, stall: &'a Stall, symbols: &mut Symbols, thresho
         .filter(|one| !one.stack.is_empty())
         .map(|one| place::blame(&symbols.stack(&one.stack)))
         .collect();
-    let blame = majority(&blames);
+    // A panic is told from its start, so a poll of which most came after one was in the hook, also if no stack shows it.
+    let mut panics = model.panics.iter().filter(|panic| panic.task == stall.task && panic.at >= stall.since);
+    let panic = panics.find(|panic| panic.at <= end && end - panic.at >= whole / 2);
+    let blame = match panic {
+        Some(panic) if blames.is_empty() => place::blame(&symbols.stack(&panic.stack)),
+        _ => majority(&blames),
+    };
     // A `spawn_blocking` body may block as long as it likes.
     let pool = model.tasks.get(&stall.task).is_some_and(|task| task.kind == "blocking");
     let cause = if pool || blames.iter().any(|blame| blame.handed_off) {
         Cause::Innocent
+    } else if (blame.panicking || panic.is_some()) && cpu_ns + blocked_ns >= thresholds.stall_ns {
+        Cause::Panic
     } else if cpu_ns >= thresholds.stall_ns || blocked_ns >= thresholds.stall_ns {
         if cpu_ns >= blocked_ns { Cause::Cpu } else { Cause::Blocked }
     } else if delay_ns >= thresholds.stall_ns {
@@ -90,10 +103,19 @@ pub(super) struct Words {
 
 /// The findings of one cause: one for each culprit line.
 pub(super) fn findings(model: &Model, polls: &[Judged<'_>], words: &Words, thresholds: &Thresholds) -> Vec<Finding> {
+    let groups = groups(model, polls, words.cause);
+    groups.iter().filter_map(|group| finding(model, polls, group, words, thresholds)).collect()
+}
+
+/// The polls of one cause, those of one root together.
+pub(super) fn groups<'p, 'm>(model: &Model, polls: &'p [Judged<'m>], cause: Cause) -> Vec<Vec<&'p Judged<'m>>> {
     let mut groups: BTreeMap<(String, u64), Vec<&Judged<'_>>> = BTreeMap::new();
-    for poll in polls.iter().filter(|poll| poll.cause == words.cause) {
-        // Without a line, polls of one spawn place are still one fault.
+    for poll in polls.iter().filter(|poll| poll.cause == cause) {
+        // Without a line, polls of one spawn place are still one fault; one lock may be wanted at many lines.
         let key = match &poll.blame.at {
+            _ if cause == Cause::Guard && poll.stall.futex != 0 && poll.blame.lock.is_some_and(|lock| lock.std) => {
+                ("lock".to_owned(), poll.stall.futex)
+            }
             Some(at) => (format!("{}:{}", at.file, at.line), 0),
             None => match model.tasks.get(&poll.stall.task).and_then(|task| place::location(&task.spawned)) {
                 Some(at) => (format!("?{}:{}", at.file, at.line), 0),
@@ -102,10 +124,10 @@ pub(super) fn findings(model: &Model, polls: &[Judged<'_>], words: &Words, thres
         };
         groups.entry(key).or_default().push(poll);
     }
-    groups.values().filter_map(|group| finding(model, polls, group, words, thresholds)).collect()
+    groups.into_values().collect()
 }
 
-fn finding(
+pub(super) fn finding(
     model: &Model,
     all: &[Judged<'_>],
     group: &[&Judged<'_>],
@@ -163,39 +185,11 @@ fn finding(
             first_ns: group.iter().map(|poll| poll.stall.since).min().unwrap_or(0),
             last_ns: group.iter().map(|poll| poll.end).max().unwrap_or(0),
         },
-        amplifiers: amplifiers(model, all, group),
+        amplifiers: if harm > 0 { amplifiers::of(model, all, group) } else { Vec::new() },
         evidence,
         victims,
         graph: None,
         repair: (words.repair)(&spot, blame.call.as_deref()),
         read_more: super::read_more(words.kind),
     })
-}
-
-fn amplifiers(model: &Model, all: &[Judged<'_>], group: &[&Judged<'_>]) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    for poll in group {
-        let Some((id, runtime)) = model.runtime_of(poll.stall.tid, poll.stall.task) else { continue };
-        if runtime.flavor == "current_thread" || runtime.workers == 1 {
-            found.insert("single-thread-starved");
-            continue;
-        }
-        // Timers stood still although another worker was free to serve them: this thread had taken the driver along.
-        let (from, to) = (poll.stall.since, poll.end);
-        let half = (to - from) / 2;
-        let late = model
-            .late_beats
-            .iter()
-            .any(|beat| beat.runtime == id && beat.at.min(to).saturating_sub(beat.due.max(from)) >= half.max(1));
-        let stuck: BTreeSet<u64> = all
-            .iter()
-            .filter(|other| other.end.min(to).saturating_sub(other.stall.since.max(from)) >= half)
-            .filter(|other| model.runtime_of(other.stall.tid, other.stall.task).is_some_and(|(theirs, _)| theirs == id))
-            .map(|other| other.stall.tid)
-            .collect();
-        if runtime.flavor == "multi_thread" && late && (stuck.len() as u64) < runtime.workers {
-            found.insert("driver-held");
-        }
-    }
-    found.into_iter().map(str::to_owned).collect()
 }

@@ -8,17 +8,17 @@ use super::{Answer, Diagnosis, Severity, Thresholds, Verdict, diagnose};
 use crate::model::Model;
 use crate::symbols::{self, Symbols};
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 
-fn text(text: &str) -> Text {
+pub(super) fn text(text: &str) -> Text {
     Arc::from(text)
 }
 
-fn place(line: u32) -> Place {
+pub(super) fn place(line: u32) -> Place {
     Place { file: text("src/main.rs"), line, column: 1 }
 }
 
-fn program(sources: &str) -> Model {
+pub(super) fn program(sources: &str) -> Model {
     let mut model = Model::default();
     let empty = || text("");
     model.feed(&Event::from(Process {
@@ -42,7 +42,7 @@ fn program(sources: &str) -> Model {
     model
 }
 
-fn alive(model: &mut Model, at: u64) {
+pub(super) fn alive(model: &mut Model, at: u64) {
     model.feed(&Cost { at, agent_cpu_ns: 0, dropped: 0, polls: 100 }.into());
 }
 
@@ -69,7 +69,7 @@ fn answers(model: &Model) -> Diagnosis {
     diagnose(model, &mut symbols, &Thresholds::default())
 }
 
-fn answer(diagnosis: &Diagnosis, kind: &str) -> Option<Answer> {
+pub(super) fn answer(diagnosis: &Diagnosis, kind: &str) -> Option<Answer> {
     diagnosis.checks.iter().find(|check| check.kind == kind).map(|check| check.answer)
 }
 

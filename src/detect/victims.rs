@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::open_polls::Judged;
-use super::{Thresholds, Victim, ms, place};
+use super::{Thresholds, Victim, amplifiers, ms, place};
 use crate::model::{DelayFacts, LateBeatFacts, Model};
 
 /// Who was late because a poll of the group was open, worst first, and the worst harm.
 pub(super) fn of(model: &Model, group: &[&Judged<'_>], thresholds: &Thresholds) -> (Vec<Victim>, u64) {
+    let group: Vec<&Judged<'_>> =
+        group.iter().copied().filter(|poll| amplifiers::keeps_a_worker(model, poll)).collect();
     let mut tasks: BTreeMap<u64, u64> = BTreeMap::new();
     for delay in &model.delays {
         let harm = group.iter().map(|poll| delayed(poll, delay)).max().unwrap_or(0);
@@ -44,14 +46,13 @@ fn delayed(poll: &Judged<'_>, delay: &DelayFacts) -> u64 {
 }
 
 /// How long a timer waited for the poll to end. One that fired while the poll was still open was late for another
-/// reason, and the root future of a `multi_thread` runtime holds no worker and no driver.
+/// reason.
 fn silenced(model: &Model, poll: &Judged<'_>, beat: &LateBeatFacts) -> u64 {
-    let Some((id, runtime)) = model.runtime_of(poll.stall.tid, poll.stall.task) else { return 0 };
-    let aside = runtime.flavor == "multi_thread" && poll.stall.task & pollscope_recording::ROOT_TASK_BIT != 0;
+    let Some((id, _)) = model.runtime_of(poll.stall.tid, poll.stall.task) else { return 0 };
     let fired = beat.at.max(beat.due + beat.late_ns);
     let last = model.late_beats.iter().rfind(|other| other.runtime == beat.runtime);
     let pending = poll.stall.end.is_none() && last.is_some_and(|last| std::ptr::eq(last, beat));
-    if id != beat.runtime || aside || (fired < poll.end && !pending) {
+    if id != beat.runtime || (fired < poll.end && !pending) {
         return 0;
     }
     own_share(poll, overlap(poll, beat.due, fired))

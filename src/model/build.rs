@@ -1,10 +1,10 @@
 //! How each event changes the model.
 
-use pollscope_recording::{Event, Nanos, ResourceId, TaskId};
+use pollscope_recording::{Event, Nanos, Polls, ResourceId, TaskId};
 
 use super::{
-    DelayFacts, Held, KEPT, KEPT_DEAD_TASKS, KEPT_SAMPLES, LateBeatFacts, Model, ProcessFacts, ResourceFacts,
-    RuntimeFacts, Sample, Stall, ThreadFacts, WaitFacts,
+    DelayFacts, Held, KEPT, KEPT_DEAD_TASKS, KEPT_RECENT, KEPT_SAMPLES, LateBeatFacts, Model, ProcessFacts, RECENT,
+    ResourceFacts, RuntimeFacts, Sample, Stall, TaskFacts, ThreadFacts, WaitFacts,
 };
 
 impl Model {
@@ -54,16 +54,19 @@ impl Model {
                 self.threads.insert(thread.tid, facts);
             }
             Event::Task(task) => {
-                let facts = self.tasks.entry(task.task).or_default();
+                // Said again at the start of each segment: the first time is when it was spawned.
+                let new = || TaskFacts { begun: at, ..TaskFacts::default() };
+                let facts = self.tasks.entry(task.task).or_insert_with(new);
                 facts.runtime = task.runtime;
                 facts.kind = task.kind.to_string();
                 facts.name = task.name.to_string();
                 facts.spawned = task.spawned.clone();
                 facts.parent = task.parent;
-                facts.began = at;
             }
             Event::TaskEnd(end) => self.end_task(end.task, at),
             Event::Polls(polls) => {
+                self.beside(polls);
+                self.often(polls);
                 self.polls += polls.polls;
                 self.busy_ns += polls.busy_ns;
                 if polls.polls > 0 {
@@ -87,6 +90,10 @@ impl Model {
                     let (state, syscall, stack) = (stall.state, stall.syscall, stall.stack.clone());
                     facts.samples.push(Sample { at, state, syscall, stack });
                 }
+            }
+            Event::FutexWait(wait) => {
+                let Some(facts) = self.stall(wait.task, wait.tid, wait.since) else { return };
+                facts.futex = wait.address;
             }
             Event::StallEnd(end) => {
                 let Some(facts) = self.stall(end.task, end.tid, end.since) else { return };
@@ -176,7 +183,7 @@ impl Model {
             }
             Event::End(end) => self.ended = Some(end.why.to_string()),
             Event::ThreadEnd(_) => {}
-            _ => {}
+            _ => self.feed_rare(event),
         }
     }
 
@@ -232,7 +239,27 @@ impl Model {
             self.not_kept += 1;
             return None;
         }
+        if !self.stalls.contains_key(&key) && self.recent_stalls.len() < KEPT_RECENT {
+            self.recent_stalls.push(key);
+        }
         Some(self.stalls.entry(key).or_insert_with(|| Stall { task, tid, since, ..Stall::default() }))
+    }
+
+    /// Adds a window of polls to the stalls on other threads that it overlaps with.
+    fn beside(&mut self, polls: &Polls) {
+        let (from, to) = (polls.from, polls.at);
+        let stalls = &mut self.stalls;
+        self.recent_stalls.retain(|key| {
+            let Some(stall) = stalls.get_mut(key) else { return false };
+            let end = stall.end.unwrap_or(to);
+            let overlap = end.min(to).saturating_sub(stall.since.max(from));
+            if stall.tid != polls.tid && overlap > 0 {
+                // Where in the window the polls lay is not known: they are spread over it evenly.
+                let share = overlap as f64 / to.saturating_sub(from).max(1) as f64;
+                stall.others_ns += (polls.busy_ns as f64 * share) as u64;
+            }
+            end.saturating_add(RECENT) > from
+        });
     }
 }
 

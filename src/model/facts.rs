@@ -57,8 +57,8 @@ pub struct TaskFacts {
     pub name: String,
     /// Where it was spawned.
     pub spawned: Place,
-    /// When its spawn was seen.
-    pub began: Nanos,
+    /// When it was spawned, or first heard of.
+    pub begun: Nanos,
     /// Task that spawned it; 0 if none.
     pub parent: TaskId,
     /// When it ended.
@@ -101,6 +101,10 @@ pub struct Stall {
     pub end: Option<Nanos>,
     /// The looks.
     pub samples: Vec<Sample>,
+    /// The futex its thread slept at, when last seen; 0 if it was seen at none.
+    pub futex: u64,
+    /// Time that polls on other threads took meanwhile, those that came to an end.
+    pub others_ns: Nanos,
 }
 
 /// A poll that started late.

@@ -6,17 +6,23 @@
 mod build;
 mod facts;
 mod series;
+mod spins;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use facts::*;
 use pollscope_recording::{Module, Nanos, ResourceId, TaskId, WaitId};
 pub use series::{FIRST_WIDTH, Lane, Open, Series};
+pub use spins::*;
 
 /// Most stalls, delays and late beats kept one by one; what comes later is only counted.
 pub const KEPT: usize = 10_000;
 /// Most ended tasks remembered, so that victims still have a name.
 const KEPT_DEAD_TASKS: usize = 100_000;
+/// Most stalls at a time for which the polls of other threads are added up.
+const KEPT_RECENT: usize = 64;
+/// How long after its end a stall is still met by the windows of others, which are told late.
+const RECENT: Nanos = 300_000_000;
 /// Most stacks kept for one stall: the watchdog's intervals double, so this is hours.
 const KEPT_SAMPLES: usize = 24;
 
@@ -47,6 +53,10 @@ pub struct Model {
     pub holders: BTreeMap<ResourceId, BTreeMap<TaskId, Held>>,
     /// Waits under way.
     pub waits: BTreeMap<WaitId, WaitFacts>,
+    /// Tasks that were polled very often, while they were.
+    pub spins: BTreeMap<TaskId, SpinFacts>,
+    /// Panics of tasks, in the order they came.
+    pub panics: Vec<PanicFacts>,
     /// Polls seen.
     pub polls: u64,
     /// Time spent in them.
@@ -67,6 +77,8 @@ pub struct Model {
     pub not_observable: BTreeSet<String>,
     /// Why the recording was closed; `None` while it is open, or if the program was killed.
     pub ended: Option<String>,
+    /// Stalls that a window of polls told next may still overlap with.
+    recent_stalls: Vec<StallKey>,
     polls_by_cost: u64,
     dead_tasks: usize,
 }

@@ -87,11 +87,14 @@ fn whole(page: &mut Page, finding: &Finding) {
         ring::draw(page, graph);
     }
     let o = &finding.occurrences;
-    match o.count {
-        0 => {}
-        1 => page.field("how bad", &Text::plain(&format!("once, for {}", words::millis(o.worst_ms)))),
-        count => {
-            let (worst, total) = (words::millis(o.worst_ms), words::millis(o.total_ms));
+    let worst = if o.worst_ms > 0.0 { Some(words::millis(o.worst_ms)) } else { None };
+    match (o.count, worst) {
+        (0, _) => {}
+        (1, None) => page.field("how bad", &Text::plain("once")),
+        (1, Some(worst)) => page.field("how bad", &Text::plain(&format!("once, for {worst}"))),
+        (count, None) => page.field("how bad", &Text::plain(&format!("{count} times"))),
+        (count, Some(worst)) => {
+            let total = words::millis(o.total_ms);
             page.field("how bad", &Text::plain(&format!("{count} times, worst {worst}, {total} in all")));
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use addr2line::{Loader, gimli};
 use object::{Object, ObjectSection};
 
-use super::{Frame, owner};
+use super::{Frame, observer, owner};
 
 /// An opened file.
 pub(super) struct Binary {
@@ -66,10 +66,14 @@ impl Binary {
             frames.push(self.frame(self.symbol(address), None, None));
         }
         // The symbol table knows the full path of a function where reduced debug information has its last part only.
+        // Functions of the same code share one address and many symbols: the name in the debug information decides.
         if let Some(frame) = frames.last_mut()
             && self.loader.find_symbol(address).is_some()
         {
-            frame.function = self.symbol(address);
+            let symbol = self.symbol(address);
+            if same_function(&frame.function, &symbol) {
+                frame.function = symbol;
+            }
         }
         let outermost = frames.len().saturating_sub(1);
         for frame in frames.iter_mut().take(outermost) {
@@ -84,12 +88,40 @@ impl Binary {
 
     fn frame(&self, function: String, path: Option<&str>, line: Option<u32>) -> Frame {
         let (krate, library) = owner(path, &function);
+        // The agent stands on the program's stacks, but it is never what the program does.
+        let library = library || observer(&function);
         let file = path.map(|path| {
             let under = self.roots.iter().find_map(|root| path.strip_prefix(root.as_str())?.strip_prefix('/'));
             under.filter(|_| !library).unwrap_or(path).to_owned()
         });
         Frame { function, file, line: line.filter(|&line| line > 0), krate, inlined: false, library }
     }
+}
+
+/// Whether a symbol may be the full name of the function that the debug information calls `name`.
+fn same_function(name: &str, symbol: &str) -> bool {
+    let last = last_part(name);
+    // A closure has no name of its own to compare, and the body of an async function is one.
+    last.is_empty()
+        || last.starts_with('{')
+        || last.starts_with("0x")
+        || symbol.ends_with("{{closure}}")
+        || last_part(symbol) == last
+}
+
+/// The last part of a path, without types in angle brackets.
+fn last_part(name: &str) -> String {
+    let mut depth = 0_usize;
+    let plain: String = name
+        .chars()
+        .filter(|letter| {
+            depth += usize::from(*letter == '<');
+            let keep = depth == 0;
+            depth -= usize::from(*letter == '>' && depth > 0);
+            keep
+        })
+        .collect();
+    plain.trim_end_matches("::").rsplit("::").next().unwrap_or_default().to_owned()
 }
 
 fn demangled(name: &str) -> String {
@@ -118,4 +150,20 @@ fn roots(object: &object::File<'_>) -> Option<Vec<String>> {
     let mut roots: Vec<String> = roots.into_iter().collect();
     roots.sort_by_key(|root| std::cmp::Reverse(root.len()));
     Some(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_symbol_names_a_function() {
+        assert!(same_function("<std::net::udp::UdpSocket>::recv", "<std::net::udp::UdpSocket>::recv"));
+        assert!(!same_function(
+            "<std::net::udp::UdpSocket>::recv",
+            "<std::net::tcp::TcpStream as std::io::Read>::read"
+        ));
+        assert!(same_function("poll<svc::Future, alloc::sync::Arc<svc::X>>", "tokio::task::Harness<T,S>::poll"));
+        assert!(same_function("{async_fn#0}", "svc::serve::{{closure}}"));
+    }
 }

@@ -98,7 +98,11 @@ impl Symbols {
 
 /// Whether a function is the agent's, also as the method of a trait.
 fn is_observer(frame: &Frame) -> bool {
-    frame.function.trim_start_matches('<').starts_with("pollscope_agent::")
+    observer(&frame.function)
+}
+
+fn observer(function: &str) -> bool {
+    function.trim_start_matches('<').starts_with("pollscope_agent::")
 }
 
 /// Whose code a place is, and whether that is a library.

@@ -42,7 +42,9 @@ fn each_cured_twin_is_healthy() {
         let place = tempdir().unwrap();
         let said = pollscope(place.path(), &["run", scenario.name, "--cured", "--format", "json"]);
         assert_eq!(said.status, Some(0), "{said:?}");
-        assert_eq!(json(&said)["verdict"], "healthy", "{said:?}");
+        // On a crowded machine the twin is slow too, and the verdict says whose doing that is.
+        let verdict = &json(&said)["verdict"];
+        assert!(verdict == "healthy" || verdict == "environment", "{said:?}");
     }
 }
 
@@ -92,7 +94,7 @@ fn json(said: &Said) -> Value {
     serde_json::from_str(&said.stdout).unwrap()
 }
 
-/// Exactly one harmful finding, of the right kind, at a line the manifest's truth names.
+/// Exactly one harmful finding, of the right kind, at a line the manifest's truth names, with the amplifiers it lists.
 #[track_caller]
 fn names_the_culprit(scenario: &Scenario, diagnosis: &Value) {
     let manifest: toml::Table = scenario.manifest.parse().unwrap();
@@ -112,6 +114,10 @@ fn names_the_culprit(scenario: &Scenario, diagnosis: &Value) {
     assert_eq!(diagnosis["verdict"], "findings", "{diagnosis:#}");
     assert_eq!(harmful.len(), 1, "{diagnosis:#}");
     assert_eq!(harmful[0]["kind"], truth["kind"].as_str().unwrap(), "{diagnosis:#}");
+    for amplifier in truth.get("amplifiers").and_then(toml::Value::as_array).into_iter().flatten() {
+        let named = harmful[0]["amplifiers"].as_array().unwrap();
+        assert!(named.iter().any(|one| one.as_str() == amplifier.as_str()), "no {amplifier} in {diagnosis:#}");
+    }
     let at = &harmful[0]["culprit"]["at"];
     assert_eq!(at["file"], scenario.fault_path, "{diagnosis:#}");
     assert!(lines.iter().any(|line| at["line"] == *line), "{at} is none of {lines:?}");

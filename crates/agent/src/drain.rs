@@ -5,6 +5,7 @@ mod locks;
 use crate::clock;
 use crate::hooks;
 use crate::raw::{Raw, StaticPlace, What};
+use crate::self_wakes::Suspects;
 use crate::session::Session;
 use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
 use crate::stack::{Unwinder, generation, mapped};
@@ -25,6 +26,7 @@ struct Drain {
     session: &'static Session,
     writer: Writer,
     locks: Locks,
+    suspects: Suspects,
     unwinder: Unwinder,
     /// Static texts, shared with every event that names them.
     texts: HashMap<(usize, usize), Text>,
@@ -51,6 +53,7 @@ pub(crate) fn run(session: &'static Session, writer: Writer) {
         session,
         writer,
         locks: Locks::default(),
+        suspects: Suspects::default(),
         unwinder: Unwinder::new(),
         texts: HashMap::new(),
         threads: HashMap::new(),
@@ -227,6 +230,17 @@ impl Drain {
                 let events = self.locks.wait(words::Wait { at, wait, resource, task, operation }, stack);
                 events.into_iter().for_each(|event| self.write(event));
             }
+            What::SelfWake { task, woke, stack } => {
+                let stack = stack.map(|stack| self.unwinder.unwind(&stack)).unwrap_or_default();
+                self.suspects.seen(task, woke, stack);
+            }
+            What::Panic { task, place, message, stack } => {
+                let place = place.map(|(file, line, column)| words::Place { file: file.into(), line, column });
+                let stack = stack.map(|stack| self.unwinder.unwind(&stack)).unwrap_or_default();
+                let (place, message) = (place.unwrap_or_default(), self.text(message));
+                self.write(words::Panic { at, task, tid, place, message, stack });
+            }
+            What::PanicEnd { task, awaited } => self.write(words::PanicEnd { at, task, awaited }),
             What::WaitEnd { wait, ready } => {
                 let event = self.locks.wait_end(at, wait, ready);
                 event.into_iter().for_each(|event| self.write(event));
@@ -240,6 +254,7 @@ impl Drain {
             slot.swap_table(&mut self.spare);
             let mut events = Vec::new();
             self.lost_polls += self.spare.take(|entry| {
+                self.suspects.polled(entry.task, entry.polls, entry.busy);
                 events.push(words::Polls {
                     at: now,
                     task: entry.task,
@@ -252,6 +267,9 @@ impl Drain {
                 });
             });
             events.into_iter().for_each(|event| self.write(event));
+        }
+        if let Some(event) = self.suspects.turn(from, now) {
+            self.write(event);
         }
         self.window = now;
     }

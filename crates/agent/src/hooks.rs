@@ -73,6 +73,7 @@ fn tasks(_: &mut Builder, session: &'static Session, _: &Arc<RuntimeState>) {
 #[cfg(tokio_unstable)]
 fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<RuntimeState>) {
     use crate::heartbeat::task_number;
+    use crate::panics;
     use crate::raw::{StaticPlace, What};
     use crate::wakes;
 
@@ -152,6 +153,7 @@ fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<Runtime
         } else if !state.is_own(task)
             && let Some(slot) = slots::current()
         {
+            panics::task_ended(slot, task);
             slot.note(clock::now(), What::End { task });
         }
     });

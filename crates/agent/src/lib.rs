@@ -26,11 +26,13 @@ mod clock;
 mod drain;
 mod heartbeat;
 mod hooks;
+mod panics;
 mod raw;
 #[cfg(doctest)]
 mod refused;
 mod ring;
 mod root;
+mod self_wakes;
 mod session;
 mod slots;
 mod stack;
@@ -197,7 +199,10 @@ fn workers_of(flavor: &str, workers: usize) -> u64 {
 fn start() -> Option<&'static Session> {
     static SOURCES: std::sync::Once = std::sync::Once::new();
     let session = session::start_from_environment()?;
-    SOURCES.call_once(|| trace_source(session));
+    SOURCES.call_once(|| {
+        panics::install();
+        trace_source(session);
+    });
     Some(session)
 }
 

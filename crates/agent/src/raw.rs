@@ -94,4 +94,20 @@ pub(crate) enum What {
         wait: WaitId,
         ready: bool,
     },
+    SelfWake {
+        task: TaskId,
+        woke: bool,
+        stack: Option<Box<RawStack>>,
+    },
+    Panic {
+        task: TaskId,
+        /// File, line and column.
+        place: Option<(Box<str>, u32, u32)>,
+        message: &'static str,
+        stack: Option<Box<RawStack>>,
+    },
+    PanicEnd {
+        task: TaskId,
+        awaited: bool,
+    },
 }

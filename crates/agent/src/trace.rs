@@ -9,7 +9,9 @@ mod operations;
 pub(crate) mod subscriber;
 
 use crate::clock;
+use crate::panics;
 use crate::raw::What;
+use crate::self_wakes;
 use crate::session::Session;
 use crate::slots;
 use crate::wakes;
@@ -115,7 +117,7 @@ fn innermost(wanted: impl Fn(Span) -> bool) -> Option<Span> {
 }
 
 /// Who is at work on this thread: the task being polled, else the innermost task span (a blocking closure).
-fn current_task() -> TaskId {
+pub(crate) fn current_task() -> TaskId {
     slots::current()
         .and_then(slots::Slot::current_task)
         .or_else(|| {
@@ -243,6 +245,9 @@ pub(crate) fn enter(span: Span) {
 /// A span of tokio's is left.
 #[inline]
 pub(crate) fn exit(span: Span) {
+    if std::thread::panicking() && matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK) {
+        panics::escapes(span.number());
+    }
     if span.is_polled_here()
         && let Some(slot) = slots::current()
         && slot.current_task() == Some(span.number())
@@ -303,10 +308,15 @@ pub(crate) fn event(event: &Event<'_>) {
     match event.metadata().target() {
         "tokio::task::waker" => {
             let task = Span(fields.task);
-            if matches!(fields.operation, "waker.wake" | "waker.wake_by_ref")
-                && matches!(task.tag(), TASK | LOCAL_TASK | UNHOOKED_TASK)
-            {
-                wakes::woken(task.number(), clock::now());
+            let woke = matches!(fields.operation, "waker.wake" | "waker.wake_by_ref");
+            if matches!(task.tag(), TASK | LOCAL_TASK | UNHOOKED_TASK) {
+                if woke {
+                    wakes::woken(task.number(), clock::now());
+                    panics::woken(task.number());
+                }
+                if woke || fields.operation == "waker.clone" {
+                    self_wakes::noticed(task.number(), woke);
+                }
             }
         }
         "runtime::resource::poll_op" => operations::polled(&fields),

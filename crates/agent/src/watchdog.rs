@@ -7,7 +7,7 @@ use crate::session::Session;
 use crate::slots::{Open, Slot};
 use crate::stack::Sampler;
 use crate::workers::Workers;
-use pollscope_recording::{LateBeat, Nanos, Stall, StallEnd};
+use pollscope_recording::{FutexWait, LateBeat, Nanos, Stall, StallEnd};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -126,6 +126,10 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
     }
     watched.reported |= still;
     if still {
+        if let Some(address) = captured.as_ref().and_then(|captured| captured.futex) {
+            let (task, since) = (watched.open.task, watched.open.since);
+            session.push(FutexWait { at: now, task, tid: slot.tid as u64, since, address });
+        }
         session.push(Stall {
             at: now,
             task: watched.open.task,

@@ -207,6 +207,17 @@ events! {
         /// Addresses of the calls (return addresses less one), innermost first; empty if no stack could be taken.
         stack: Vec<u64>,
     }
+    /// The thread of a stall sleeps in a futex: said beside a `Stall`. The address tells one lock from another.
+    FutexWait {
+        /// The task.
+        task: TaskId,
+        /// The thread.
+        tid: u64,
+        /// When the poll started.
+        since: Nanos,
+        /// Address of the futex word: the lock itself for std's locks, a place of the thread for parking_lot's.
+        address: u64,
+    }
     /// A poll the watchdog had reported came to its end. `at` is the end. Exact, in every level.
     StallEnd {
         /// The task.
@@ -221,6 +232,45 @@ events! {
         run_delay_ns: u64,
         /// When the watchdog first saw it.
         observed: Nanos,
+    }
+    /// A task that was polled very often was looked at for one window: who woke it. Needs the tracing source.
+    SelfWakes {
+        /// The task.
+        task: TaskId,
+        /// Start of the window; `at` is its end.
+        from: Nanos,
+        /// Its polls in the window.
+        polls: u64,
+        /// How often it woke itself or handed its waker out, within its own poll.
+        own: u64,
+        /// Wakes from within the polls of other tasks.
+        others: u64,
+        /// Wakes from outside of polls: sockets, timers, yields, threads.
+        outside: u64,
+        /// True if the stack is that of a wake, false if it is that of handing the waker out.
+        woke: bool,
+        /// Where one of the `own` happened, innermost first; empty if there was none.
+        stack: Vec<u64>,
+    }
+    /// A task panicked. Of the message only what stands in the source is kept: a formatted one may hold secrets.
+    Panic {
+        /// The task.
+        task: TaskId,
+        /// The thread.
+        tid: u64,
+        /// Where the panic was raised.
+        place: Place,
+        /// The message, if it is a literal; else empty.
+        message: Text,
+        /// Addresses of the calls (return addresses less one), innermost first.
+        stack: Vec<u64>,
+    }
+    /// A panic was caught by the runtime and has ended its task.
+    PanicEnd {
+        /// The task.
+        task: TaskId,
+        /// True if somebody was waiting for its `JoinHandle` and was woken. Seen with the tracing source only.
+        awaited: bool,
     }
     /// Heartbeats of one runtime in one window: a timer of 10 ms that should have fired on time.
     Beats {

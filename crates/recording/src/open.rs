@@ -22,6 +22,7 @@ pub struct OpenFacts {
     waits: BTreeMap<WaitId, OpenWait>,
     waits_of: BTreeSet<(TaskId, WaitId)>,
     stalls: Vec<Stall>,
+    futexes: Vec<FutexWait>,
     not_observable: Vec<NotObservable>,
     cost: Option<Cost>,
 }
@@ -51,6 +52,14 @@ impl OpenFacts {
                 self.stalls.retain(|open| !same_poll(open, event.task, event.tid, event.since));
                 self.stalls.push(event.clone());
             }
+            Event::FutexWait(event) => {
+                let stalls = &self.stalls;
+                let open = |futex: &FutexWait| stalls.iter().any(|stall| stall.tid == futex.tid);
+                self.futexes.retain(|known| known.tid != event.tid && open(known));
+                self.futexes.push(event.clone());
+            }
+            // What happened is told once; only what still holds is told again.
+            Event::SelfWakes(_) | Event::Panic(_) | Event::PanicEnd(_) => {}
             Event::StallEnd(event) => {
                 self.stalls.retain(|open| !same_poll(open, event.task, event.tid, event.since));
             }
@@ -116,6 +125,8 @@ impl OpenFacts {
             open.granted.iter().for_each(|fact| each(fact.clone().into()));
         }
         self.stalls.iter().for_each(|fact| each(fact.clone().into()));
+        let open = |one: &&FutexWait| self.stalls.iter().any(|stall| same_poll(stall, one.task, one.tid, one.since));
+        self.futexes.iter().filter(open).for_each(|fact| each(fact.clone().into()));
         self.not_observable.iter().for_each(|fact| each(fact.clone().into()));
         self.cost.iter().for_each(|fact| each(fact.clone().into()));
     }

@@ -113,7 +113,7 @@ impl<'a> WaitGraph<'a> {
         let held: Vec<_> = held.filter(|(task, _)| self.stuck.contains(task)).collect();
         let hands_on = |task: TaskId, since: Nanos| {
             let children = self.model.tasks.values().filter(|child| child.parent == task && child.ended.is_none());
-            children.into_iter().any(|child| child.began >= since)
+            children.into_iter().any(|child| child.begun >= since)
         };
         held.len() > 1 && held.iter().all(|(task, held)| held.takings == 1 && !hands_on(**task, held.since))
     }

@@ -60,7 +60,7 @@ impl Sampler {
     pub(crate) fn expect(&mut self, _: &ThreadBounds) {}
 
     pub(crate) fn capture(&mut self, _: &ThreadBounds) -> Captured {
-        Captured { stack: Vec::new(), state: b'?', syscall: None, restless: false }
+        Captured { stack: Vec::new(), state: b'?', syscall: None, futex: None, restless: false }
     }
 
     /// What is missing, said once.

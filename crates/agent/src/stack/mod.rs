@@ -25,6 +25,8 @@ pub(crate) struct Captured {
     pub(crate) state: u8,
     /// The system call it sleeps in.
     pub(crate) syscall: Option<u64>,
+    /// The address it waits at, if that call is a futex wait.
+    pub(crate) futex: Option<u64>,
     /// It runs, but slept a moment ago: a signal could end the next call it sleeps in. Worth another look soon.
     pub(crate) restless: bool,
 }

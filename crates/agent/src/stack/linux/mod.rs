@@ -109,10 +109,12 @@ impl Sampler {
 
     /// The thread as it is now.
     pub(crate) fn capture(&mut self, thread: &ThreadBounds) -> Captured {
-        let mut captured = Captured { stack: Vec::new(), state: state(thread.tid), syscall: None, restless: false };
+        let mut captured =
+            Captured { stack: Vec::new(), state: state(thread.tid), syscall: None, futex: None, restless: false };
         match sleeping::copy(thread) {
-            sleeping::Outcome::Stack { stack, syscall } => {
+            sleeping::Outcome::Stack { stack, syscall, argument } => {
                 captured.syscall = syscall;
+                captured.futex = argument.filter(|_| syscall == Some(libc::SYS_futex as u64));
                 captured.stack = sleeping::unwind(&mut self.unwinder, &stack);
             }
             sleeping::Outcome::Running => {

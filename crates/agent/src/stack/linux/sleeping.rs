@@ -15,7 +15,13 @@ const TRIES: usize = 3;
 /// What `/proc/self/task/TID/syscall` says.
 pub(super) enum Where {
     Running,
-    Asleep { syscall: Option<u64>, pc: u64, sp: u64 },
+    /// The argument is the first of the system call.
+    Asleep {
+        syscall: Option<u64>,
+        argument: Option<u64>,
+        pc: u64,
+        sp: u64,
+    },
     Unknown,
 }
 
@@ -46,17 +52,19 @@ impl Look {
         if first == "running" {
             return Where::Running;
         }
-        let mut hex = words.rev().map(|w| u64::from_str_radix(w.trim_start_matches("0x"), 16).ok());
+        let number = |w: &str| u64::from_str_radix(w.trim_start_matches("0x"), 16).ok();
+        let argument = words.clone().next().and_then(number);
+        let mut hex = words.rev().map(number);
         match (hex.next().flatten(), hex.next().flatten()) {
             // "-1" stands for asleep outside a system call: a page fault.
-            (Some(pc), Some(sp)) => Where::Asleep { syscall: first.parse().ok(), pc, sp },
+            (Some(pc), Some(sp)) => Where::Asleep { syscall: first.parse().ok(), argument, pc, sp },
             _ => Where::Unknown,
         }
     }
 }
 
 pub(super) enum Outcome {
-    Stack { stack: RawStack, syscall: Option<u64> },
+    Stack { stack: RawStack, syscall: Option<u64>, argument: Option<u64> },
     Running,
     Nothing,
 }
@@ -66,8 +74,8 @@ pub(super) fn copy(thread: &ThreadBounds) -> Outcome {
     let Some(looker) = Looker::open(thread.tid) else { return Outcome::Nothing };
     for _ in 0..TRIES {
         let Some(before) = looker.look() else { return Outcome::Nothing };
-        let (syscall, pc, sp) = match before.place() {
-            Where::Asleep { syscall, pc, sp } => (syscall, pc, sp),
+        let (syscall, argument, pc, sp) = match before.place() {
+            Where::Asleep { syscall, argument, pc, sp } => (syscall, argument, pc, sp),
             Where::Running => return Outcome::Running,
             Where::Unknown => return Outcome::Nothing,
         };
@@ -79,7 +87,7 @@ pub(super) fn copy(thread: &ThreadBounds) -> Outcome {
         };
         // Moved on meanwhile: the copy may be half of one stack and half of another.
         if looker.look().as_ref() == Some(&before) {
-            return Outcome::Stack { stack: RawStack { pc, sp, fp: 0, lr: 0, base: sp, bytes }, syscall };
+            return Outcome::Stack { stack: RawStack { pc, sp, fp: 0, lr: 0, base: sp, bytes }, syscall, argument };
         }
     }
     Outcome::Nothing
@@ -140,11 +148,18 @@ pub(super) fn unwind(unwinder: &mut Unwinder, stack: &RawStack) -> Vec<u64> {
         word(a).is_some_and(|next| next == 0 || (next > a && next < end))
             && word(a + 8).is_some_and(|back| unwinder.is_code(back))
     };
+    // A return address right behind a call of the very function that needs the frame pointer is no guess.
+    let callee = longest.last().copied().unwrap_or(stack.pc);
+    let calls: Vec<u64> = slots
+        .iter()
+        .copied()
+        .filter(|a| word(a + 8).is_some_and(|back| unwinder.is_code(back) && calls(back, callee)))
+        .collect();
     // A frame pointer need not begin a chain: code that keeps its locals by it, in a
     // program built without chains, saves whatever its caller had there.
     let (chains, rest): (Vec<u64>, Vec<u64>) = slots.into_iter().partition(|a| looks_like_frame(*a, unwinder));
     let returns = rest.into_iter().filter(|a| word(a + 8).is_some_and(|back| unwinder.is_code(back)));
-    let candidates: Vec<u64> = chains.into_iter().chain(returns).collect();
+    let candidates: Vec<u64> = calls.into_iter().chain(chains).chain(returns).collect();
     for a in candidates {
         let (addresses, root) = unwinder.unwind_with(stack, a, 0);
         if root {
@@ -155,4 +170,32 @@ pub(super) fn unwind(unwinder: &mut Unwinder, stack: &RawStack) -> Vec<u64> {
         }
     }
     longest
+}
+
+/// Whether the instruction before `back` calls the function that `callee` lies in: the address it calls is known and not
+/// far before it.
+fn calls(back: u64, callee: u64) -> bool {
+    /// Few functions are longer.
+    const LONGEST: u64 = 16 * 1024;
+    called(back).is_some_and(|target| target <= callee && callee - target < LONGEST)
+}
+
+/// The address that the call before `back` goes to, if the code itself or the table of imports says so.
+fn called(back: u64) -> Option<u64> {
+    let code: [u8; 6] = read_own(back.checked_sub(6)?, 6)?.try_into().ok()?;
+    let [first, second, a, b, c, d] = code;
+    let offset = i64::from(i32::from_le_bytes([a, b, c, d]));
+    if cfg!(target_arch = "aarch64") {
+        let word = u32::from_le_bytes([a, b, c, d]);
+        // `bl`: 26 bits of distance in words, signed.
+        let distance = i64::from((word << 6).cast_signed() >> 6) * 4;
+        (word >> 26 == 0b10_0101).then(|| (back - 4).wrapping_add_signed(distance))
+    } else if second == 0xe8 {
+        Some(back.wrapping_add_signed(offset))
+    } else if [first, second] == [0xff, 0x15] {
+        let entry: [u8; 8] = read_own(back.wrapping_add_signed(offset), 8)?.try_into().ok()?;
+        Some(u64::from_le_bytes(entry))
+    } else {
+        None
+    }
 }

@@ -1,0 +1,115 @@
+//! Panics of tasks. The runtime catches them and keeps them in the `JoinHandle`; whether anybody looks there is told by
+//! what follows: whoever awaits the handle is woken between the end of the unwinding and the end of the task.
+
+use crate::clock;
+use crate::raw::What;
+use crate::slots::{self, Open, Slot};
+use crate::stack::capture_here;
+use pollscope_recording::{ROOT_TASK_BIT, TaskId};
+use std::cell::Cell;
+use std::panic::PanicHookInfo;
+
+/// A panic under way on this thread.
+#[derive(Clone, Copy)]
+struct Pending {
+    task: TaskId,
+    /// The poll it was raised in; `None` in a closure of the blocking pool.
+    poll: Option<Open>,
+    /// It has left the program's code: nothing of the program's own caught it.
+    escaped: bool,
+    awaited: bool,
+}
+
+thread_local! {
+    static PENDING: Cell<Option<Pending>> = const { Cell::new(None) };
+}
+
+fn pending() -> Option<Pending> {
+    PENDING.try_with(Cell::get).ok().flatten()
+}
+
+fn set(pending: Option<Pending>) {
+    // At the thread's very end there is nothing left to note.
+    let _ = PENDING.try_with(|cell| cell.set(pending));
+}
+
+/// Puts our hook before the program's: it notes, and then does what was done before, once. A hook that the program
+/// sets later replaces both, unless it calls the one it found.
+pub(crate) fn install() {
+    if std::thread::panicking() {
+        return;
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        note(info);
+        before(info);
+    }));
+}
+
+fn note(info: &PanicHookInfo<'_>) {
+    if slots::is_quiet() {
+        return;
+    }
+    let Some(slot) = slots::current() else { return };
+    let task = current_task(slot);
+    // A panic of the root future or of a thread ends what everybody sees: only tasks can vanish unseen.
+    if task == 0 || task & ROOT_TASK_BIT != 0 {
+        return;
+    }
+    set(Some(Pending { task, poll: slot.open_poll(), escaped: false, awaited: false }));
+    let place = info.location().map(|at| (at.file().into(), at.line(), at.column()));
+    let message = info.payload().downcast_ref::<&'static str>().copied().unwrap_or("");
+    let stack = slot.bounds.as_ref().and_then(capture_here).map(Box::new);
+    slot.note(clock::now(), What::Panic { task, place, message, stack });
+}
+
+#[cfg(feature = "tracing")]
+fn current_task(_: &Slot) -> TaskId {
+    crate::trace::current_task()
+}
+
+#[cfg(not(feature = "tracing"))]
+fn current_task(slot: &Slot) -> TaskId {
+    slot.current_task().unwrap_or(0)
+}
+
+/// The span of a task is left while the thread unwinds.
+#[cfg(feature = "tracing")]
+#[cold]
+pub(crate) fn escapes(task: TaskId) {
+    if let Some(pending) = pending().filter(|pending| pending.task == task) {
+        set(Some(Pending { escaped: true, ..pending }));
+    }
+}
+
+/// A task is woken. What the dropped parts of the panicked task wake, they wake while the thread still unwinds.
+#[cfg(feature = "tracing")]
+#[inline]
+pub(crate) fn woken(task: TaskId) {
+    if let Some(pending) = pending()
+        && pending.escaped
+        && pending.task != task
+        && !std::thread::panicking()
+    {
+        set(Some(Pending { awaited: true, ..pending }));
+    }
+}
+
+/// A task has ended on this thread.
+#[cfg_attr(not(tokio_unstable), expect(dead_code, reason = "only the runtime's hooks tell of a task's end"))]
+#[inline]
+pub(crate) fn task_ended(slot: &Slot, task: TaskId) {
+    let Some(pending) = pending().filter(|pending| pending.task == task) else { return };
+    set(None);
+    // Without spans nothing tells whether the program caught the panic; a task that ended in that same poll rarely did.
+    let caught = if tracing() { !pending.escaped } else { slot.open_poll() != pending.poll };
+    if !caught {
+        slot.note(clock::now(), What::PanicEnd { task, awaited: pending.awaited });
+    }
+}
+
+#[cfg_attr(not(tokio_unstable), expect(dead_code, reason = "only the runtime's hooks tell of a task's end"))]
+fn tracing() -> bool {
+    crate::session::get()
+        .is_some_and(|session| session.tracing && session.spans_seen.load(std::sync::atomic::Ordering::Relaxed))
+}

@@ -1,0 +1,198 @@
+//! `sync-guard-across-await`: a thread that waits for a lock which no running code can be holding.
+//!
+//! A lock that is held is held by a poll that runs, by a thread outside of polls, or by a future that is suspended with
+//! the guard inside. A wait for a lock is this fault if no other poll was open for long meanwhile, except those that
+//! wait for the same lock, and the polls of other threads that ended meanwhile do not add up to half of the wait.
+//! Plain contention (the lock is handed on from one running poll to the next) fails the second test, a holder that
+//! blocks or computes under the lock the first: both stay the long polls they are.
+
+use std::collections::BTreeSet;
+
+use pollscope_recording::TaskId;
+
+use super::open_polls::{self, Cause, Judged, Words};
+use super::{Confidence, Edge, EdgeType, Evidence, Finding, Graph, Node, NodeType, Outcome, Thresholds};
+use super::{blocking_call, ms, place};
+use crate::model::Model;
+use crate::symbols;
+
+const KIND: &str = "sync-guard-across-await";
+
+/// A lock of threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lock {
+    /// One of std's: its guards cannot be sent to another thread, and its futex is the lock itself.
+    pub(super) std: bool,
+}
+
+/// The lock that a stack waits for: the functions between the thread's top and the program's own code name it.
+pub(super) fn wanted(frames: &[symbols::Frame]) -> Option<Lock> {
+    const STD: [&str; 6] = [
+        "std::sync::poison::mutex::",
+        "std::sync::poison::rwlock::",
+        "std::sync::mutex::",
+        "std::sync::rwlock::",
+        "std::sys::sync::mutex::",
+        "std::sys::sync::rwlock::",
+    ];
+    const OTHERS: [&str; 4] = ["parking_lot::", "lock_api::", "dashmap::lock::", "pthread_rwlock_"];
+    // These take a lock on the way to something else, or give it back while they wait.
+    const NOT: [&str; 4] = ["condvar", "Condvar", "std::io::stdio", "std::sys::sync::once"];
+    let user = frames.iter().position(|frame| !frame.library).unwrap_or(frames.len());
+    let called = frames.get(..user).unwrap_or_default();
+    let any = |marks: &[&str]| called.iter().any(|frame| marks.iter().any(|mark| frame.function.contains(mark)));
+    if user == frames.len() || any(&NOT) {
+        None
+    } else if any(&STD) || any(&["pthread_mutex_lock"]) {
+        Some(Lock { std: any(&STD) })
+    } else {
+        any(&OTHERS).then_some(Lock { std: false })
+    }
+}
+
+/// Turns waits for a lock that nobody running can hold from `Blocked` into `Guard`.
+pub(super) fn mark(polls: &mut [Judged<'_>]) {
+    let guards: Vec<usize> = (0..polls.len()).filter(|&index| is_guard(polls, index)).collect();
+    guards.into_iter().for_each(|index| polls[index].cause = Cause::Guard);
+}
+
+fn is_guard(polls: &[Judged<'_>], index: usize) -> bool {
+    let poll = &polls[index];
+    let Some(lock) = poll.blame.lock.filter(|_| poll.cause == Cause::Blocked) else { return false };
+    let (from, to) = (poll.stall.since, poll.end);
+    let half = ((to - from) / 2).max(1);
+    let meanwhile = polls.iter().filter(|other| {
+        other.stall.tid != poll.stall.tid && other.end.min(to).saturating_sub(other.stall.since.max(from)) >= half
+    });
+    // Whoever waits for the same lock does not hold it; whoever waits for another one may.
+    let same = |other: &Judged<'_>| match other.blame.lock {
+        Some(theirs) if lock.std && theirs.std => poll.stall.futex != 0 && other.stall.futex == poll.stall.futex,
+        Some(theirs) => theirs == lock && other.blame.at == poll.blame.at,
+        None => false,
+    };
+    meanwhile.into_iter().all(same) && poll.stall.others_ns < half
+}
+
+pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Thresholds) -> Outcome {
+    let words = Words {
+        kind: KIND,
+        cause: Cause::Guard,
+        title: |spot, call, worst| {
+            let call = call.map_or_else(|| "a lock".to_owned(), |call| format!("`{call}`"));
+            format!("{call} at {spot} waits for {worst:.0} ms, although no running code can be holding the lock")
+        },
+        repair: |spot, _| {
+            format!(
+                "Find the guard of the lock taken at {spot} that lives across an `.await`, and end its scope before: \
+                 await first and lock to store the result, or copy out what is needed. If the lock must be held across \
+                 the `.await`, make it a `tokio::sync::Mutex`."
+            )
+        },
+    };
+    let groups = open_polls::groups(model, polls, words.cause);
+    let findings: Vec<Finding> =
+        groups.iter().filter_map(|group| finding(model, polls, group, &words, thresholds)).collect();
+    blocking_call::outcome(model, KIND, findings, "no thread waited for a lock that no running code could hold")
+}
+
+fn finding(
+    model: &Model,
+    all: &[Judged<'_>],
+    group: &[&Judged<'_>],
+    words: &Words,
+    thresholds: &Thresholds,
+) -> Option<Finding> {
+    let mut finding = open_polls::finding(model, all, group, words, thresholds)?;
+    let worst = group.iter().copied().max_by_key(|poll| poll.end - poll.stall.since)?;
+    let threads: BTreeSet<u64> = group.iter().map(|poll| poll.stall.tid).collect();
+    let pool = closures(model, worst);
+    let track = || super::Stretch {
+        from_ns: worst.stall.since,
+        to_ns: worst.end,
+        track: format!("thread {}", worst.stall.tid),
+    };
+    finding.evidence = vec![
+        figure("longest wait for the lock", ms(worst.end - worst.stall.since), "ms", Some(track())),
+        figure("polls of other threads meanwhile", ms(worst.stall.others_ns), "ms", None),
+        figure("threads that waited for it", threads.len() as f64, "threads", None),
+    ];
+    if pool > 0 {
+        let what = "closures on the blocking pool meanwhile, of which one might hold it too";
+        finding.evidence.push(figure(what, pool as f64, "closures", None));
+    }
+    // Threads that are not tokio's are not seen, so the holder is an inference, never a fact.
+    finding.confidence = if pool > 0 { Confidence::Possible } else { Confidence::Likely };
+    let std = group.iter().all(|poll| poll.blame.lock.is_some_and(|lock| lock.std));
+    let holder = holder(model, all, worst).filter(|_| std);
+    if let Some(holder) = holder {
+        finding.title += &format!("; the guard likely lives in {}", place::task_label(model, holder));
+        finding.repair += &format!(
+            " A guard of std's cannot move to another thread, so no spawned task can keep it: of the futures alive \
+             only {} can.",
+            place::task_label(model, holder)
+        );
+    }
+    finding.graph = Some(graph(model, group, holder));
+    Some(finding)
+}
+
+fn figure(what: &str, value: f64, unit: &str, at: Option<super::Stretch>) -> Evidence {
+    Evidence { what: what.to_owned(), value, unit: unit.to_owned(), at }
+}
+
+/// Closures on the blocking pool that were alive all the while.
+fn closures(model: &Model, poll: &Judged<'_>) -> usize {
+    let alive = |ended: Option<u64>| ended.is_none_or(|ended| ended >= poll.end);
+    let blocking = model.tasks.values().filter(|task| task.kind == "blocking" && alive(task.ended));
+    blocking.filter(|task| task.begun <= poll.stall.since).count()
+}
+
+/// The one suspended future that can keep a guard which cannot be sent: a root future or a task of a `LocalSet`.
+fn holder(model: &Model, all: &[Judged<'_>], worst: &Judged<'_>) -> Option<TaskId> {
+    let busy: BTreeSet<TaskId> = all
+        .iter()
+        .filter(|poll| poll.stall.since <= worst.end && poll.end >= worst.stall.since)
+        .map(|poll| poll.stall.task)
+        .collect();
+    let able = |kind: &str| kind == "root" || kind == "local";
+    let mut futures = model
+        .tasks
+        .iter()
+        .filter(|(id, task)| able(&task.kind) && task.ended.is_none_or(|ended| ended > worst.end) && !busy.contains(id))
+        .map(|(&id, _)| id);
+    futures.next().filter(|_| futures.next().is_none())
+}
+
+fn graph(model: &Model, group: &[&Judged<'_>], holder: Option<TaskId>) -> Graph {
+    let mut graph = Graph::default();
+    let spot = group.first().map(|poll| place::line(poll.blame.at.as_ref())).unwrap_or_default();
+    let lock = "lock".to_owned();
+    let node = |id: TaskId| Node {
+        id: format!("t{id}"),
+        kind: NodeType::Task,
+        label: place::task_label(model, id),
+        at: model.tasks.get(&id).and_then(|task| place::location(&task.spawned)),
+    };
+    graph.nodes.push(Node {
+        id: lock.clone(),
+        kind: NodeType::Resource,
+        label: format!("the lock taken at {spot}"),
+        at: group.first().and_then(|poll| poll.blame.at.clone()),
+    });
+    // Those that still wait, or else everyone that did.
+    let open: Vec<_> = group.iter().filter(|poll| poll.stall.end.is_none()).collect();
+    let waiting = if open.is_empty() { group.iter().collect() } else { open };
+    let mut seen = BTreeSet::new();
+    for poll in waiting.into_iter().filter(|poll| seen.insert(poll.stall.task)).take(16) {
+        graph.nodes.push(node(poll.stall.task));
+        let (from, to) = (format!("t{}", poll.stall.task), lock.clone());
+        let (kind, at) = (EdgeType::WaitsFor, poll.blame.at.clone());
+        graph.edges.push(Edge { from, to, kind, at, confidence: Confidence::Proven });
+    }
+    if let Some(holder) = holder {
+        graph.nodes.push(node(holder));
+        let (from, to) = (format!("t{holder}"), lock);
+        graph.edges.push(Edge { from, to, kind: EdgeType::Holds, at: None, confidence: Confidence::Likely });
+    }
+    graph
+}
