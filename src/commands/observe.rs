@@ -3,6 +3,7 @@
 use super::child::{Program, sad_end};
 use super::folder::Folder;
 use super::follow::Live;
+use super::options::Collectors;
 use super::terminal::Progress;
 use super::{Failure, verdict};
 use pollscope::detect::Diagnosis;
@@ -33,9 +34,18 @@ pub(crate) struct Plan<'a> {
     pub(crate) notes: Vec<String>,
 }
 
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) diagnosis: Diagnosis,
+    /// How long the program ran.
+    pub(crate) took: Duration,
+    /// Whether the user had enough.
+    pub(crate) interrupted: bool,
+}
+
 /// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what
 /// was recorded and writes `diagnosis.json`.
-pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Diagnosis, Failure> {
+pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Outcome, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
@@ -43,8 +53,12 @@ pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> 
     }
     let recordings = folder.recording();
     command.env("POLLSCOPE", &recordings);
+    // The verdict comes from a pass that nothing else disturbs.
+    command.env_remove("POLLSCOPE_COLLECT");
+    let started = Instant::now();
     let mut program = Program::start(command, &folder.log())?;
     let mut notes = watch(&mut program, &recordings, &interrupted, &plan);
+    let took = started.elapsed();
 
     let Some((recording, remark)) = verdict::choose(find_recordings(&recordings), Some(program.pid())) else {
         let end: String = notes.iter().map(|end| format!("{end}, and ")).collect();
@@ -61,7 +75,25 @@ pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> 
     let path = folder.diagnosis();
     fs::write(&path, report::json::diagnosis(&diagnosis))
         .map_err(|error| Failure::cannot(format_args!("write {}", path.display()), error))?;
-    Ok(diagnosis)
+    Ok(Outcome { diagnosis, took, interrupted: interrupted.load(Ordering::Relaxed) })
+}
+
+/// The pass of the classic collectors, after the verdict.
+pub(crate) fn second_pass(
+    command: Command,
+    folder: &Folder,
+    wanted: &Collectors,
+    name: &str,
+    limit: Duration,
+) -> Result<(), Failure> {
+    #[cfg(feature = "collect")]
+    super::collect::pass(command, folder, wanted, name, limit);
+    #[cfg(not(feature = "collect"))]
+    if !wanted.is_empty() {
+        let _ = (command, folder, name, limit);
+        return Err(Failure::new("this build cannot collect; install pollscope with its `collect` feature"));
+    }
+    Ok(())
 }
 
 /// Returns once the program has ended or was stopped; what it returns is worth knowing.

@@ -1,7 +1,7 @@
 //! `pollscope record`: a program of the user's own.
 
 use super::folder::Folder;
-use super::observe::{Plan, observe};
+use super::observe::{Plan, observe, second_pass};
 use super::options::RecordOptions;
 use super::{Failure, terminal, verdict};
 use std::env;
@@ -11,6 +11,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+/// How much longer than expected a program may take with the collectors.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
     let Some((program, arguments)) = options.command.split_first() else {
@@ -23,11 +26,15 @@ pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
     let name = binary.file_name().unwrap_or(program).to_string_lossy().into_owned();
     let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
-    let mut command = Command::new(program);
-    command.args(arguments);
+    let command = || {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        command
+    };
+    let mut observed = command();
     let (trace, why) = tracing_choice(&binary);
     if trace {
-        command.env("POLLSCOPE_TRACE", "1");
+        observed.env("POLLSCOPE_TRACE", "1");
     }
     terminal::note(&why);
     let plan = Plan {
@@ -37,8 +44,16 @@ pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
         should_end: false,
         notes: vec![why],
     };
-    let diagnosis = observe(command, &folder, plan)?;
-    Ok(verdict::show(&diagnosis, &folder.shown(), options.verdict))
+    let outcome = observe(observed, &folder, plan)?;
+    let status = verdict::show(&outcome.diagnosis, &folder.shown(), options.verdict);
+    if outcome.interrupted && !options.collect.is_empty() {
+        terminal::note("pollscope: nothing is collected after Ctrl-C; --seconds N ends both passes by itself");
+    } else {
+        // What ends by itself may take longer with the collectors; what was stopped is stopped again.
+        let limit = options.seconds.map_or(outcome.took * 2 + PATIENCE, Duration::from_secs);
+        second_pass(command(), &folder, &options.collect, &name, limit)?;
+    }
+    Ok(status)
 }
 
 /// Whether the agent may be the program's tracing subscriber, and the sentence that says so. A program that installs
