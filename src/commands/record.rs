@@ -26,16 +26,15 @@ pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
     let name = binary.file_name().unwrap_or(program).to_string_lossy().into_owned();
     let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
+    let (trace, why) = tracing_choice(&binary);
     let command = || {
         let mut command = Command::new(program);
         command.args(arguments);
+        if trace {
+            command.env("POLLSCOPE_TRACE", "1");
+        }
         command
     };
-    let mut observed = command();
-    let (trace, why) = tracing_choice(&binary);
-    if trace {
-        observed.env("POLLSCOPE_TRACE", "1");
-    }
     terminal::note(&why);
     let plan = Plan {
         name: &name,
@@ -44,7 +43,7 @@ pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
         should_end: false,
         notes: vec![why],
     };
-    let outcome = observe(observed, &folder, plan)?;
+    let outcome = observe(command(), &folder, plan)?;
     let status = verdict::show(&outcome.diagnosis, &folder.shown(), options.verdict);
     if outcome.interrupted && !options.collect.is_empty() {
         terminal::note("pollscope: nothing is collected after Ctrl-C; --seconds N ends both passes by itself");
@@ -63,12 +62,22 @@ fn tracing_choice(binary: &Path) -> (bool, String) {
         return (false, "POLLSCOPE_TRACE is set by you and was left alone".to_owned());
     }
     let none = "wakes and locks are seen only through pollscope_agent::layer()";
-    match holds(binary, [b"pollscope_agent", b"tracing_subscriber"]) {
-        Ok([true, false]) => {
+    // The last names a variable that only the collectors read; names of functions are gone from a stripped binary.
+    match holds(binary, [b"pollscope_agent", b"tracing_subscriber", b"POLLSCOPE_COLLECT_DIR"]) {
+        Ok([true, true, true]) => {
+            let hint = "if it does not, set POLLSCOPE_TRACE=1 to see wakes and locks";
+            (
+                false,
+                format!(
+                    "the collectors in this program hide whether it brings a tracing subscriber of its own; {hint}"
+                ),
+            )
+        }
+        Ok([true, false, _]) => {
             (true, "the program has no tracing subscriber, so the agent is it: wakes and locks are seen".to_owned())
         }
-        Ok([true, true]) => (false, format!("the program brings a tracing subscriber of its own: {none}")),
-        Ok([false, _]) => (false, format!("the agent is not in this binary, perhaps in one that it starts: {none}")),
+        Ok([true, true, false]) => (false, format!("the program brings a tracing subscriber of its own: {none}")),
+        Ok([false, _, _]) => (false, format!("the agent is not in this binary, perhaps in one that it starts: {none}")),
         Err(error) => (false, format!("the binary could not be searched for a tracing subscriber ({error}): {none}")),
     }
 }

@@ -21,13 +21,13 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let command = || {
         let mut command = Command::new(&own);
         command.args(["__scenario", scenario.name]).env("SERVICE_SECONDS", options.seconds.to_string());
+        // No scenario installs a tracing subscriber of its own.
+        command.env("POLLSCOPE_TRACE", "1");
         if options.cured {
             command.arg("--cured");
         }
         command
     };
-    let mut observed = command();
-    observed.env("POLLSCOPE_TRACE", "1");
     let expected = Duration::from_secs(options.seconds);
     let plan = Plan {
         name: &name,
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
         should_end: true,
         notes: Vec::new(),
     };
-    let outcome = observe(observed, &folder, plan)?;
+    let outcome = observe(command(), &folder, plan)?;
     let status = verdict::show(&outcome.diagnosis, &folder.shown(), options.verdict);
     if !outcome.interrupted {
         second_pass(command(), &folder, &options.collect, &name, expected + PATIENCE)?;

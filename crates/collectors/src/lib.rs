@@ -9,7 +9,10 @@
 //! | `pprof` | `cpu.pb.gz`, addresses only | pprof |
 //! | `metrics` | `metrics.jsonl`, a row each 100 ms | tokio-metrics |
 //!
-//! They know nothing of pollscope's own recording. Every file is whole at any time, since a program that hangs is
+//! The first two need the program's one place for a tracing subscriber; `POLLSCOPE_TRACE=1` says that the program leaves
+//! it free.
+//!
+//! Nothing here knows of pollscope's own recording. Every file is whole at any time, since a program that hangs is
 //! killed; and a collector that cannot work says so in one line on stderr and leaves the program and the others alone.
 
 mod claim;
@@ -25,6 +28,10 @@ mod flame;
 mod metrics;
 #[cfg(any(feature = "console", feature = "flame"))]
 mod subscriber;
+#[cfg_attr(
+    not(any(feature = "flame", feature = "pprof", feature = "metrics")),
+    expect(dead_code, reason = "the console has a thread of its own kind")
+)]
 mod ticker;
 
 use std::path::PathBuf;
@@ -59,6 +66,10 @@ static RUNNING: OnceLock<Option<Running>> = OnceLock::new();
 pub fn start(builder: &mut Builder) {
     let running = RUNNING.get_or_init(|| {
         let wanted = wanted()?;
+        #[cfg_attr(
+            not(any(feature = "pprof", feature = "console", feature = "flame")),
+            expect(unused_mut, reason = "metrics begin when the runtime is there")
+        )]
         let mut tickers = Vec::new();
         // First, as long as the program has one thread only: see there.
         #[cfg(feature = "pprof")]
