@@ -114,6 +114,21 @@ fn collectors_that_fail_cost_neither_the_others_nor_the_verdict() {
     assert!(log.contains("\"conserved\":true") && !log.contains("panicked"), "the service did its work: {log}");
 }
 
+/// In the second pass this program does nothing, as one without the agent's feature would.
+#[test]
+fn a_program_without_collectors_is_told_in_one_line() {
+    let _alone = ALONE.lock();
+    let place = tempdir().unwrap();
+    let script =
+        format!("[ -n \"$POLLSCOPE_COLLECT\" ] || exec {} __scenario lock-cycle", env!("CARGO_BIN_EXE_pollscope"));
+    let arguments =
+        ["record", "--seconds", "1", "--out", "out", "--collect", "pprof,metrics", "--", "sh", "-c", &script];
+    let said = pollscope(place.path(), &arguments);
+    let told: Vec<_> = said.stderr.lines().filter(|line| line.starts_with("pollscope: ")).collect();
+    assert!(told.len() == 1 && told[0].contains("feature `collectors`"), "{said:?}");
+    assert_ne!(said.status, Some(2), "{said:?}");
+}
+
 #[test]
 fn collectors_are_named() {
     let place = tempdir().unwrap();

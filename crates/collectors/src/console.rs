@@ -77,7 +77,7 @@ pub(crate) fn serve((server, path): (Server, PathBuf)) {
     }
 }
 
-/// Gives clients the time to hear the last news before the program ends.
+/// Gives clients the time to hear the last news before the program ends, also on a crowded machine.
 pub(crate) fn linger() {
-    std::thread::sleep(PUBLISH * 5 / 2);
+    std::thread::sleep(PUBLISH * 4);
 }
