@@ -1,5 +1,7 @@
 //! The diagnosis of pollscope: recordings in, findings out. The command line is in `main.rs`.
 
+#[cfg(feature = "collect")]
+pub mod collect;
 pub mod detect;
 pub mod model;
 pub mod report;

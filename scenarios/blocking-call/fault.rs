@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -28,6 +29,7 @@ struct Shop {
 
 impl Shop {
     /// The price of an article in cents.
+    #[tracing::instrument(skip(self))]
     async fn price(&self, article: u64) -> io::Result<u64> {
         let known = self.prices().get(&article).copied();
         match known {
@@ -36,6 +38,7 @@ impl Shop {
         }
     }
 
+    #[tracing::instrument(skip(self))]
     async fn order_price(&self, article: u64) -> io::Result<u64> {
         let price = ask_supplier(self.supplier, article)?;
         self.prices().insert(article, price);
@@ -68,8 +71,8 @@ async fn serve(stream: TcpStream, shop: Arc<Shop>) -> io::Result<()> {
 }
 
 async fn accept(listener: TcpListener, shop: Arc<Shop>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, shop.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        tokio::spawn(serve(stream, shop.clone()).instrument(info_span!("connection", %peer)));
     }
 }
 

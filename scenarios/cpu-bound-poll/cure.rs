@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -40,6 +41,7 @@ impl Logins {
         }
     }
 
+    #[tracing::instrument(skip(self, password))]
     async fn log_in(&self, user: &str, password: &str) -> Result<String, Failure> {
         let expected = *self.hashes.get(user).ok_or("no such user")?;
         if !matches(&self.hashing, user, password, &expected).await? {
@@ -51,6 +53,7 @@ impl Logins {
         Ok(format!("welcome {user}"))
     }
 
+    #[tracing::instrument(skip(self))]
     fn whose(&self, token: u64) -> String {
         let sessions = self.sessions();
         let user = sessions.get(&token).map_or("nobody", String::as_str);
@@ -90,8 +93,8 @@ async fn serve(stream: TcpStream, logins: Arc<Logins>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, logins: Arc<Logins>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, logins.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        tokio::spawn(serve(stream, logins.clone()).instrument(info_span!("connection", %peer)));
     }
 }
 

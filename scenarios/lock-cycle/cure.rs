@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -43,6 +44,7 @@ impl Bank {
         Self { accounts, ledger, rates, limits }
     }
 
+    #[tracing::instrument(skip_all, fields(from = entry.from, to = entry.to, amount = entry.amount))]
     async fn pay(&self, entry: Entry) {
         transfer(&mut self.accounts.lock().await, entry);
         self.post(entry).await;
@@ -53,6 +55,7 @@ impl Bank {
     }
 
     /// Every customer pays a cent to the house.
+    #[tracing::instrument(skip_all)]
     async fn settle(&self, journal: &mut Journal) -> Result<(), Failure> {
         let mut accounts = self.accounts.lock().await;
         let fee = |from| Entry { from, to: 0, amount: 1 };
@@ -67,6 +70,7 @@ impl Bank {
     }
 
     /// The entries so far have to be backed by the money that is there.
+    #[tracing::instrument(skip_all)]
     async fn audit(&self, journal: &mut Journal) -> Result<bool, Failure> {
         // Whoever needs both takes the accounts first.
         let accounts = self.accounts.lock().await;
@@ -81,6 +85,7 @@ impl Bank {
     }
 
     /// New rates come in slowly; limits follow from them.
+    #[tracing::instrument(skip_all)]
     async fn refresh_rates(&self, journal: &mut Journal) -> Result<(), Failure> {
         let mut rates = self.rates.lock().await;
         for round in 0..8 {
@@ -182,8 +187,8 @@ async fn serve(stream: TcpStream, bank: Arc<Bank>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, bank: Arc<Bank>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, bank.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        tokio::spawn(serve(stream, bank.clone()).instrument(info_span!("connection", %peer)));
     }
 }
 

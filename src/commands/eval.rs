@@ -151,7 +151,7 @@ fn truth(scenario: &Scenario) -> Result<Truth, Failure> {
 /// One run in a process of its own, as a user would do it.
 fn run(name: &str, cured: bool, place: &Scratch) -> Result<Diagnosis, Failure> {
     let mut command = own_command()?;
-    command.args(["run", name, "--format", "json", "--out"]).arg(place.0.join("run"));
+    command.args(["run", name, "--format", "json", "--collect", "none", "--out"]).arg(place.0.join("run"));
     if cured {
         command.arg("--cured");
     }

@@ -54,6 +54,21 @@ impl Folder {
         &self.0
     }
 
+    /// Where the program's stdout and stderr go while the collectors run.
+    #[cfg(feature = "collect")]
+    pub(crate) fn collectors_log(&self) -> PathBuf {
+        self.0.join("collectors.log")
+    }
+
+    /// Removes what the collectors need only while they run.
+    #[cfg(feature = "collect")]
+    pub(crate) fn forget_traces(&self) {
+        for name in TRACES {
+            // A file that stays is no harm.
+            let _ = fs::remove_file(self.0.join(name));
+        }
+    }
+
     /// The folder as the user would write it.
     pub(crate) fn shown(&self) -> String {
         let here = std::env::current_dir().unwrap_or_default();
@@ -61,13 +76,29 @@ impl Folder {
     }
 }
 
+/// What a run writes beside its recording.
+const FILES: [&str; 9] = [
+    "diagnosis.json",
+    "program.log",
+    "collectors.log",
+    "console.json",
+    "flame.folded",
+    "flame.svg",
+    "cpu.pb.gz",
+    "cpu.svg",
+    "metrics.jsonl",
+];
+
+/// What the collectors need while they run.
+const TRACES: [&str; 4] = ["console.sock", "collectors.pid", ".cpu.pb.gz", ".flame.folded"];
+
 fn is_run(path: &Path) -> bool {
     path.join("diagnosis.json").is_file() || path.join("recording").is_dir()
 }
 
 /// Removes what a run writes, and nothing else.
 fn empty(path: &Path) -> std::io::Result<()> {
-    for name in ["diagnosis.json", "program.log", page::NAME] {
+    for name in FILES.into_iter().chain(TRACES).chain([page::NAME]) {
         ignore_missing(fs::remove_file(path.join(name)))?;
     }
     ignore_missing(fs::remove_dir_all(path.join("recording")))

@@ -1,6 +1,8 @@
 //! From the arguments to the floors below. The only place that prints, starts programs or decides an exit status.
 
 mod child;
+#[cfg(feature = "collect")]
+mod collect;
 mod diagnose;
 #[cfg(feature = "lab")]
 mod eval;

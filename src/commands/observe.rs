@@ -3,9 +3,11 @@
 use super::child::{Program, sad_end};
 use super::folder::Folder;
 use super::follow::Live;
+use super::options::Collectors;
 use super::terminal::Progress;
 use super::{Failure, page, terminal, verdict};
 use pollscope::detect::Diagnosis;
+use pollscope::model::Series;
 use pollscope::report;
 use pollscope_recording::find_recordings;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -33,9 +35,30 @@ pub(crate) struct Plan<'a> {
     pub(crate) notes: Vec<String>,
 }
 
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) diagnosis: Diagnosis,
+    /// What the charts are drawn from.
+    series: Series,
+    /// How long the program ran.
+    pub(crate) took: Duration,
+    /// Whether the user had enough.
+    pub(crate) interrupted: bool,
+}
+
+impl Outcome {
+    /// Writes the HTML report of what lies in `folder` by now. The verdict stands without it.
+    fn draw(&self, folder: &Folder) {
+        let (page, shown) = (folder.report(), folder.shown());
+        if let Err(failure) = page::write(&page, folder.path(), &shown, &self.diagnosis, Some(&self.series)) {
+            terminal::note(&format!("pollscope: {failure}"));
+        }
+    }
+}
+
 /// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what
-/// was recorded and writes `diagnosis.json` and the HTML report.
-pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Diagnosis, Failure> {
+/// was recorded and writes `diagnosis.json`.
+pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Outcome, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
@@ -43,8 +66,12 @@ pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> 
     }
     let recordings = folder.recording();
     command.env("POLLSCOPE", &recordings);
+    // The verdict comes from a pass that nothing else disturbs.
+    command.env_remove("POLLSCOPE_COLLECT");
+    let started = Instant::now();
     let mut program = Program::start(command, &folder.log())?;
     let mut notes = watch(&mut program, &recordings, &interrupted, &plan);
+    let took = started.elapsed();
 
     let Some((recording, remark)) = verdict::choose(find_recordings(&recordings), Some(program.pid())) else {
         let end: String = notes.iter().map(|end| format!("{end}, and ")).collect();
@@ -61,11 +88,33 @@ pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> 
     let path = folder.diagnosis();
     fs::write(&path, report::json::diagnosis(&diagnosis))
         .map_err(|error| Failure::cannot(format_args!("write {}", path.display()), error))?;
-    // The verdict stands without its page.
-    if let Err(failure) = page::write(&folder.report(), folder.path(), &folder.shown(), &diagnosis, Some(&series)) {
-        terminal::note(&format!("pollscope: {failure}"));
+    let outcome = Outcome { diagnosis, series, took, interrupted: interrupted.load(Ordering::Relaxed) };
+    outcome.draw(folder);
+    Ok(outcome)
+}
+
+/// The pass of the classic collectors, after the verdict.
+pub(crate) fn second_pass(
+    command: Command,
+    folder: &Folder,
+    wanted: &Collectors,
+    name: &str,
+    (outcome, limit): (&Outcome, Duration),
+) -> Result<(), Failure> {
+    if wanted.is_empty() || outcome.interrupted {
+        return Ok(());
     }
-    Ok(diagnosis)
+    #[cfg(feature = "collect")]
+    {
+        super::collect::pass(command, folder, wanted, name, limit);
+        outcome.draw(folder);
+        Ok(())
+    }
+    #[cfg(not(feature = "collect"))]
+    {
+        let _ = (command, folder, name, limit);
+        Err(Failure::new("this build cannot collect; install pollscope with its `collect` feature"))
+    }
 }
 
 /// Returns once the program has ended or was stopped; what it returns is worth knowing.

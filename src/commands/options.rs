@@ -2,7 +2,9 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Finds out why an async Rust program is slow or stuck, and names the culprit.
 #[derive(Debug, Parser)]
@@ -27,6 +29,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   pollscope run blocking-call                  exits with 1: it finds the fault
   pollscope run blocking-call --cured          exits with 0: the cured twin is healthy
+  pollscope run blocking-call --collect none   the verdict only, in half the time
   pollscope run blocking-call --format json    the whole diagnosis, for scripts";
 
 const RECORD_EXAMPLES: &str = "\
@@ -124,6 +127,66 @@ pub(crate) struct VerdictOptions {
     pub(crate) strict: bool,
 }
 
+/// Classic collectors by name, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Collectors(Vec<&'static str>);
+
+impl Collectors {
+    /// All there are.
+    const ALL: [&str; 4] = ["console", "flame", "pprof", "metrics"];
+
+    /// Whether none is named.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many are named.
+    #[cfg(feature = "collect")]
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether `name` is one of them.
+    #[cfg(feature = "collect")]
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains(&name)
+    }
+}
+
+impl fmt::Display for Collectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+impl FromStr for Collectors {
+    type Err = String;
+
+    fn from_str(list: &str) -> Result<Collectors, String> {
+        match list {
+            "all" => return Ok(Collectors(Collectors::ALL.to_vec())),
+            "none" => return Ok(Collectors(Vec::new())),
+            _ => {}
+        }
+        let mut names = Vec::new();
+        for word in list.split(',').map(str::trim) {
+            let Some(name) = Collectors::ALL.iter().find(|name| **name == word) else {
+                return Err(format!(
+                    "there is no collector `{word}`; choose of {}, or all or none",
+                    Collectors::ALL.join(", ")
+                ));
+            };
+            if !names.contains(name) {
+                names.push(*name);
+            }
+        }
+        Ok(Collectors(names))
+    }
+}
+
+/// What `run` collects unless told otherwise: all that this build can.
+const RUN_COLLECTS: &str = if cfg!(feature = "collect") { "all" } else { "none" };
+
 #[derive(Debug, Args)]
 pub(crate) struct ListOptions {
     /// How to write the list
@@ -144,6 +207,9 @@ pub(crate) struct RunOptions {
     /// How long the service works
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
+    /// Classic collectors to run in a second pass, after the verdict: console, flame, pprof, metrics, or all or none
+    #[arg(long, value_name = "LIST", default_value = RUN_COLLECTS)]
+    pub(crate) collect: Collectors,
     #[command(flatten)]
     pub(crate) verdict: VerdictOptions,
 }
@@ -156,6 +222,10 @@ pub(crate) struct RecordOptions {
     /// Stop the program after so many seconds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub(crate) seconds: Option<u64>,
+    /// Classic collectors to run the program with a second time: console, flame, pprof, metrics, or all or none; it must
+    /// link pollscope-agent with its feature `collectors`
+    #[arg(long, value_name = "LIST", default_value = "none")]
+    pub(crate) collect: Collectors,
     #[command(flatten)]
     pub(crate) verdict: VerdictOptions,
     /// The program and its arguments, after `--`

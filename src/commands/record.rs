@@ -1,7 +1,7 @@
 //! `pollscope record`: a program of the user's own.
 
 use super::folder::Folder;
-use super::observe::{Plan, observe};
+use super::observe::{Plan, observe, second_pass};
 use super::options::RecordOptions;
 use super::{Failure, terminal, verdict};
 use std::env;
@@ -11,6 +11,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+/// How much longer than expected a program may take with the collectors.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
     let Some((program, arguments)) = options.command.split_first() else {
@@ -23,12 +26,15 @@ pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
     let name = binary.file_name().unwrap_or(program).to_string_lossy().into_owned();
     let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
-    let mut command = Command::new(program);
-    command.args(arguments);
     let (trace, why) = tracing_choice(&binary);
-    if trace {
-        command.env("POLLSCOPE_TRACE", "1");
-    }
+    let command = || {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        if trace {
+            command.env("POLLSCOPE_TRACE", "1");
+        }
+        command
+    };
     terminal::note(&why);
     let plan = Plan {
         name: &name,
@@ -37,8 +43,16 @@ pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
         should_end: false,
         notes: vec![why],
     };
-    let diagnosis = observe(command, &folder, plan)?;
-    Ok(verdict::show(&diagnosis, &folder.shown(), options.verdict))
+    let outcome = observe(command(), &folder, plan)?;
+    let status = verdict::show(&outcome.diagnosis, &folder.shown(), options.verdict);
+    if outcome.interrupted && !options.collect.is_empty() {
+        terminal::note("pollscope: nothing is collected after Ctrl-C; --seconds N ends both passes by itself");
+    } else {
+        // What ends by itself may take longer with the collectors; what was stopped is stopped again.
+        let limit = options.seconds.map_or(outcome.took * 2 + PATIENCE, Duration::from_secs);
+        second_pass(command(), &folder, &options.collect, &name, (&outcome, limit))?;
+    }
+    Ok(status)
 }
 
 /// Whether the agent may be the program's tracing subscriber, and the sentence that says so. A program that installs
@@ -48,12 +62,22 @@ fn tracing_choice(binary: &Path) -> (bool, String) {
         return (false, "POLLSCOPE_TRACE is set by you and was left alone".to_owned());
     }
     let none = "wakes and locks are seen only through pollscope_agent::layer()";
-    match holds(binary, [b"pollscope_agent", b"tracing_subscriber"]) {
-        Ok([true, false]) => {
+    // The last names a variable that only the collectors read; names of functions are gone from a stripped binary.
+    match holds(binary, [b"pollscope_agent", b"tracing_subscriber", b"POLLSCOPE_COLLECT_DIR"]) {
+        Ok([true, true, true]) => {
+            let hint = "if it does not, set POLLSCOPE_TRACE=1 to see wakes and locks";
+            (
+                false,
+                format!(
+                    "the collectors in this program hide whether it brings a tracing subscriber of its own; {hint}"
+                ),
+            )
+        }
+        Ok([true, false, _]) => {
             (true, "the program has no tracing subscriber, so the agent is it: wakes and locks are seen".to_owned())
         }
-        Ok([true, true]) => (false, format!("the program brings a tracing subscriber of its own: {none}")),
-        Ok([false, _]) => (false, format!("the agent is not in this binary, perhaps in one that it starts: {none}")),
+        Ok([true, true, false]) => (false, format!("the program brings a tracing subscriber of its own: {none}")),
+        Ok([false, _, _]) => (false, format!("the agent is not in this binary, perhaps in one that it starts: {none}")),
         Err(error) => (false, format!("the binary could not be searched for a tracing subscriber ({error}): {none}")),
     }
 }

@@ -1,7 +1,7 @@
 //! `pollscope run`: a scenario as a child process, recorded and diagnosed.
 
 use super::folder::Folder;
-use super::observe::{Plan, observe};
+use super::observe::{Plan, observe, second_pass};
 use super::options::RunOptions;
 use super::{Failure, HEALTHY, scenario, verdict};
 use std::env;
@@ -18,12 +18,16 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
     let own = env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
-    let mut command = Command::new(own);
-    command.args(["__scenario", scenario.name]).env("POLLSCOPE_TRACE", "1");
-    command.env("SERVICE_SECONDS", options.seconds.to_string());
-    if options.cured {
-        command.arg("--cured");
-    }
+    let command = || {
+        let mut command = Command::new(&own);
+        command.args(["__scenario", scenario.name]).env("SERVICE_SECONDS", options.seconds.to_string());
+        // No scenario installs a tracing subscriber of its own.
+        command.env("POLLSCOPE_TRACE", "1");
+        if options.cured {
+            command.arg("--cured");
+        }
+        command
+    };
     let expected = Duration::from_secs(options.seconds);
     let plan = Plan {
         name: &name,
@@ -32,8 +36,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
         should_end: true,
         notes: Vec::new(),
     };
-    let diagnosis = observe(command, &folder, plan)?;
-    Ok(verdict::show(&diagnosis, &folder.shown(), options.verdict))
+    let outcome = observe(command(), &folder, plan)?;
+    let status = verdict::show(&outcome.diagnosis, &folder.shown(), options.verdict);
+    second_pass(command(), &folder, &options.collect, &name, (&outcome, expected + PATIENCE))?;
+    Ok(status)
 }
 
 /// The child: this process is the scenario from here on.

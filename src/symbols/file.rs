@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use addr2line::{Loader, gimli};
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSegment, ReadCache, SegmentFlags};
 
 use super::{Frame, observer, owner};
 
@@ -122,6 +122,23 @@ fn last_part(name: &str) -> String {
         })
         .collect();
     plain.trim_end_matches("::").rsplit("::").next().unwrap_or_default().to_owned()
+}
+
+/// Run-time address minus the address in the file's own numbering, of the file `path` whose code is mapped at `start`
+/// from `offset` in the file; for what knows its mappings from the kernel only.
+pub fn bias(path: &str, start: u64, offset: u64) -> Option<u64> {
+    let file = std::fs::File::open(path).ok()?;
+    let cache = ReadCache::new(std::io::BufReader::new(file));
+    let object = object::File::parse(&cache).ok()?;
+    let code = object.segments().find(|segment| {
+        let (from, size) = segment.file_range();
+        let runs = matches!(segment.flags(), SegmentFlags::Elf { p_flags, .. } if p_flags.0 & object::elf::PF_X.0 != 0);
+        // The kernel maps whole pages, so the mapping may begin before the segment does.
+        let page = segment.align().max(1);
+        runs && (from - from % page..from + size).contains(&offset)
+    })?;
+    let (from, _) = code.file_range();
+    Some(start.wrapping_sub(code.address().wrapping_sub(from).wrapping_add(offset)))
 }
 
 fn demangled(name: &str) -> String {

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use pollscope_recording::Module;
 
 use file::Binary;
+pub use file::bias;
 
 /// One frame of a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

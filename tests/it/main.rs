@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli;
+#[cfg(all(feature = "lab", feature = "collect"))]
+mod collect;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;

@@ -19,7 +19,7 @@ fn each_fault_is_named_with_its_line() {
     let _alone = ALONE.lock();
     for scenario in pollscope_scenarios::all() {
         let place = tempdir().unwrap();
-        let said = pollscope(place.path(), &["run", scenario.name, "--format", "json"]);
+        let said = pollscope(place.path(), &["run", scenario.name, "--collect", "none", "--format", "json"]);
         assert_eq!(said.status, Some(1), "{said:?}");
         names_the_culprit(scenario, &json(&said));
         let folder = format!("pollscope-out/{}", scenario.name);
@@ -40,7 +40,7 @@ fn each_cured_twin_is_healthy() {
     let _alone = ALONE.lock();
     for scenario in pollscope_scenarios::all() {
         let place = tempdir().unwrap();
-        let said = pollscope(place.path(), &["run", scenario.name, "--cured", "--format", "json"]);
+        let said = pollscope(place.path(), &["run", scenario.name, "--cured", "--collect", "none", "--format", "json"]);
         assert_eq!(said.status, Some(0), "{said:?}");
         // On a crowded machine the twin is slow too, and the verdict says whose doing that is.
         let verdict = &json(&said)["verdict"];

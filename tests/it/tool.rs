@@ -14,7 +14,12 @@ pub(crate) struct Said {
 /// The command `pollscope`, to be run in the folder `place`.
 pub(crate) fn command(place: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollscope"));
-    command.current_dir(place).stdin(Stdio::null()).env_remove("POLLSCOPE").env_remove("POLLSCOPE_TRACE");
+    command
+        .current_dir(place)
+        .stdin(Stdio::null())
+        .env_remove("POLLSCOPE")
+        .env_remove("POLLSCOPE_TRACE")
+        .env_remove("POLLSCOPE_COLLECT");
     command
 }
 

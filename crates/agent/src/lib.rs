@@ -18,6 +18,9 @@
 //! | [`init`] | stuck workers and late timers of a runtime that exists already |
 //! | feature `tracing` and `POLLSCOPE_TRACE=1` | wakes, locks, waits and where they wait |
 //! | feature `layer`: `layer()` | the same, in a program with a subscriber of its own |
+//!
+//! Feature `collectors` adds console-subscriber, tracing-flame, pprof and tokio-metrics to [`main`](macro@main), asleep
+//! unless `POLLSCOPE_COLLECT` names some of them and `POLLSCOPE_COLLECT_DIR` a folder.
 
 #[cfg(not(unix))]
 compile_error!("pollscope-agent supports Unix only");
@@ -77,6 +80,8 @@ pub fn init_for_main(builder: &mut Builder, flavor: &'static str, workers: usize
         hooks::install(builder, session, &runtime);
         Watched(session, runtime)
     });
+    #[cfg(feature = "collectors")]
+    pollscope_collectors::start(builder);
     MainAgent { watched, made }
 }
 
@@ -102,6 +107,8 @@ impl Drop for MainAgent {
         if let Some(Watched(session, _)) = &self.watched {
             session.finish();
         }
+        #[cfg(feature = "collectors")]
+        pollscope_collectors::finish();
     }
 }
 

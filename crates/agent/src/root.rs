@@ -39,6 +39,8 @@ impl<F: Future> Future for Root<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        #[cfg(feature = "collectors")]
+        pollscope_collectors::runtime_entered();
         // SAFETY: `future` is never moved out of the pinned `Root`; the other fields are `Unpin`.
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above: the field stays where it is as long as `this` is pinned.
