@@ -7,10 +7,10 @@ mod build;
 mod facts;
 mod spins;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use facts::*;
-use pollscope_recording::{Module, Nanos, ResourceId, TaskId, WaitId};
+use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId, WaitId};
 pub use spins::*;
 
 /// Most stalls, delays and late beats kept one by one; what comes later is only counted.
@@ -53,6 +53,8 @@ pub struct Model {
     pub waits: BTreeMap<WaitId, WaitFacts>,
     /// Tasks that were polled very often, while they were.
     pub spins: BTreeMap<TaskId, SpinFacts>,
+    /// Places of spawning of which a task was awaited.
+    pub awaited: HashSet<Place>,
     /// Panics of tasks, in the order they came.
     pub panics: Vec<PanicFacts>,
     /// Polls seen.

@@ -104,7 +104,7 @@ fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<Runtime
         if state.heartbeat.load(Ordering::Relaxed) == task {
             state.beating.store(false, Ordering::Release);
         } else if let Some(slot) = slots::current() {
-            panics::task_ended(slot, task);
+            panics::task_ended(slot, task, meta.spawned_at());
             slot.note(clock::now(), What::End { task });
         }
     });

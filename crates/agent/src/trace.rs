@@ -237,6 +237,9 @@ fn new_resource(fields: &Fields) -> Span {
 /// A span of tokio's is entered.
 #[inline]
 pub(crate) fn enter(span: Span) {
+    if matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK) {
+        panics::entered();
+    }
     entered(|spans| spans.push(span));
     if span.tag() == LOCAL_TASK
         && let Some(slot) = slots::current()
@@ -248,8 +251,11 @@ pub(crate) fn enter(span: Span) {
 /// A span of tokio's is left.
 #[inline]
 pub(crate) fn exit(span: Span) {
-    if std::thread::panicking() && matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK) {
-        panics::escapes(span.number());
+    if matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK) {
+        panics::left(span.number());
+        if std::thread::panicking() {
+            panics::escapes(span.number());
+        }
     }
     if span.tag() == LOCAL_TASK
         && let Some(slot) = slots::current()
