@@ -241,9 +241,11 @@ fn busy_for_a_moment_or_by_a_library_or_unseen() {
     let found = answers(&library);
     assert_eq!((only(&found).severity, only(&found).confidence), (Severity::Info, Confidence::Possible));
     assert_eq!(found.verdict, Verdict::Healthy);
-    let mut unseen = program("hooks,watchdog");
-    busy(&mut unseen, 1, 20, 10_000, 800, None);
-    assert_eq!(answer(&answers(&unseen), "busy-poll"), Some(Answer::CannotTell));
+    for blind in [None, Some(look(0, 0, 0, false, &[]))] {
+        let mut unseen = program("hooks,watchdog");
+        busy(&mut unseen, 1, 20, 10_000, 800, blind.as_ref());
+        assert_eq!(answer(&answers(&unseen), "busy-poll"), Some(Answer::CannotTell));
+    }
 }
 
 fn panicked(sources: &str, awaited: Option<bool>, until: u64) -> Diagnosis {

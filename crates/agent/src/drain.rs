@@ -239,7 +239,7 @@ impl Drain {
             });
             events.into_iter().for_each(|event| self.write(event));
         }
-        if let Some(event) = self.suspects.turn(from, now) {
+        if let Some(event) = self.suspects.turn(from, now, self.session.tracing) {
             self.write(event);
         }
         self.window = now;

@@ -135,7 +135,6 @@ fn first_awaited(spawned: &'static Location<'static>) -> bool {
     SEEN[place / align_of::<usize>() % SEEN.len()].swap(place, Ordering::Relaxed) != place
 }
 
-#[cfg_attr(not(tokio_unstable), expect(dead_code, reason = "only the runtime's hooks tell of a task's end"))]
 fn tracing() -> bool {
     crate::session::get().is_some_and(|session| session.tracing && session.spans_seen.load(Ordering::Relaxed))
 }
