@@ -49,7 +49,8 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
         if !tiny(spin) {
             continue;
         }
-        if spin.looks.is_empty() {
+        // A task that is polled was woken: looks that met no wake at all were blind.
+        if spin.looks.iter().all(|look| look.own + look.others + look.outside == 0) {
             let alone = spin.lasted_ns >= thresholds.spin_ns && rate(spin) >= thresholds.spin_rate as f64;
             unclear = unclear.or(alone.then_some((task, rate(spin))));
         } else if let Some(spinner) = judge(symbols, task, spin) {

@@ -114,7 +114,10 @@ fn a_lock_that_somebody_running_may_hold() {
     // A condition variable gives its lock back while it waits.
     let mut condition = with_root(program("hooks,tracing,watchdog"));
     asleep(&mut condition, 1, 10, &[33, 31], 0xf00, None);
-    for mut model in [held, contended, crossed, condition] {
+    // A thread of the program's own had it for a while.
+    let mut lent = with_root(program("hooks,tracing,watchdog"));
+    asleep(&mut lent, 1, 10, &[30, 31], 0xf00, Some(2000 * MS));
+    for mut model in [held, contended, crossed, condition, lent] {
         alive(&mut model, 3000 * MS);
         let found = answers(&model);
         assert_eq!(answer(&found, "sync-guard-across-await"), Some(Answer::Clear), "{:#?}", found.findings);
@@ -238,13 +241,15 @@ fn busy_for_a_moment_or_by_a_library_or_unseen() {
     let found = answers(&library);
     assert_eq!((only(&found).severity, only(&found).confidence), (Severity::Info, Confidence::Possible));
     assert_eq!(found.verdict, Verdict::Healthy);
-    let mut unseen = program("hooks,watchdog");
-    busy(&mut unseen, 1, 20, 10_000, 800, None);
-    assert_eq!(answer(&answers(&unseen), "busy-poll"), Some(Answer::CannotTell));
+    for blind in [None, Some(look(0, 0, 0, false, &[]))] {
+        let mut unseen = program("hooks,watchdog");
+        busy(&mut unseen, 1, 20, 10_000, 800, blind.as_ref());
+        assert_eq!(answer(&answers(&unseen), "busy-poll"), Some(Answer::CannotTell));
+    }
 }
 
 fn panicked(sources: &str, awaited: Option<bool>, until: u64) -> Diagnosis {
-    let mut model = program(sources);
+    let mut model = with_root(program(sources));
     let (message, stack) = (text("attempt to divide by zero"), vec![50, 51]);
     model.feed(&Panic { at: 100 * MS, task: 1, tid: 10, place: place(80), message, stack }.into());
     if let Some(awaited) = awaited {
@@ -271,6 +276,19 @@ fn a_panic_that_somebody_saw_or_caught() {
         assert_eq!(answer(&found, "swallowed-panic"), Some(Answer::Clear));
         assert!(found.findings.is_empty());
     }
+}
+
+#[test]
+fn a_panic_whose_handle_may_be_next() {
+    let mut model = with_root(program("hooks,tracing,watchdog"));
+    let (kind, name) = (text("task"), text(""));
+    model.feed(&Task { at: 0, task: 7, runtime: 1, kind, name, spawned: place(1), parent: 0 }.into());
+    let (message, stack) = (text(""), vec![50, 51]);
+    model.feed(&Panic { at: 100 * MS, task: 1, tid: 10, place: place(80), message, stack }.into());
+    model.feed(&PanicEnd { at: 101 * MS, task: 1, awaited: false }.into());
+    model.feed(&Awaited { at: 1500 * MS, task: 7 }.into());
+    alive(&mut model, 2000 * MS);
+    assert_eq!(only(&answers(&model)).severity, Severity::Info);
 }
 
 #[test]

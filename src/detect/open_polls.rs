@@ -39,7 +39,7 @@ pub(super) struct Judged<'a> {
 /// blocked time alone reaches the threshold.
 pub(super) fn judge<'a>(model: &'a Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Judged<'a>> {
     let mut polls = model.stalls.values().map(|stall| judge_one(model, stall, symbols, thresholds)).collect::<Vec<_>>();
-    sync_guard_across_await::mark(&mut polls);
+    sync_guard_across_await::mark(&mut polls, thresholds);
     polls
 }
 

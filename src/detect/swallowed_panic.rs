@@ -2,7 +2,8 @@
 //!
 //! The runtime keeps a panic in the task's `JoinHandle`. Whoever awaits the handle is woken as the task ends; if nobody
 //! is, the handle was dropped, or lies about unawaited, and the program goes on without the task's work. A panic that
-//! the program catches itself does not end its task and is none.
+//! the program catches itself does not end its task and is none. Where other tasks of the same line are awaited, the
+//! handle may only have to wait for its turn: that is told as information.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ const KIND: &str = "swallowed-panic";
 pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Outcome {
     let ended: Vec<&PanicFacts> = model.panics.iter().filter(|panic| panic.ended.is_some()).collect();
     let lost: Vec<&PanicFacts> = ended.iter().copied().filter(|panic| panic.ended == Some(false)).collect();
-    let tracing = model.has_source("tracing");
+    // Who awaits a task is seen by its waker; that of a root future only where the agent wraps it.
+    let tracing = model.has_source("tracing") && model.tasks.values().any(|task| task.kind == "root");
     let mut groups: BTreeMap<Option<Location>, Vec<(&PanicFacts, Blame)>> = BTreeMap::new();
     for panic in &lost {
         let blame = place::blame(&symbols.stack(&panic.stack));
@@ -34,7 +36,10 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
     let mut outcome = if !lost.is_empty() {
         let why = match tracing {
             true => format!("{} task(s) panicked while nobody awaited them", lost.len()),
-            false => format!("{} task(s) panicked; whether anybody awaits them is seen with tracing only", lost.len()),
+            false => format!(
+                "{} task(s) panicked; whether anybody awaits them is seen only with tracing and `#[pollscope_agent::main]`",
+                lost.len()
+            ),
         };
         Outcome::new(KIND, if tracing { Answer::Found } else { Answer::CannotTell }, why)
     } else if model.polls_seen() == 0 {
@@ -62,6 +67,8 @@ fn finding(
     let last = panics.last().map_or(first.at, |(panic, _)| panic.at);
     let after = model.last_at.saturating_sub(first.at);
     let went_on = after >= thresholds.unnoticed_ns;
+    // Handles of this place are kept and awaited, perhaps one after the other: this one's turn may come.
+    let later = model.tasks.get(&first.task).is_some_and(|task| model.awaited.contains(&task.spawned));
     let spot = place::line(at.as_ref());
     let who = place::task_label(model, first.task);
     let spawned = model.tasks.get(&first.task).and_then(|task| place::location(&task.spawned));
@@ -95,6 +102,9 @@ fn finding(
         let same = panics.iter().filter(|(panic, _)| panic.message == first.message).count();
         evidence.insert(0, figure(&format!("panics that say \"{}\"", first.message), same as f64, "panics"));
     }
+    if later {
+        evidence.push(figure("others spawned at the same line were awaited, so this one may be later", 1.0, "place"));
+    }
     let victims = panics.iter().take(thresholds.victims).map(|(panic, _)| Victim {
         task: Some(place::task(model, panic.task)),
         harm: "ended in the middle of its work, missing for".into(),
@@ -104,9 +114,9 @@ fn finding(
     Some(Finding {
         kind: KIND.to_owned(),
         // Its work is lost. A program that ended soon after may well have ended for this very reason.
-        severity: if tracing && went_on { Severity::Warning } else { Severity::Info },
+        severity: if tracing && went_on && !later { Severity::Warning } else { Severity::Info },
         // Somebody may still look at the handle later, which nothing tells.
-        confidence: if tracing { Confidence::Likely } else { Confidence::Possible },
+        confidence: if tracing && !later { Confidence::Likely } else { Confidence::Possible },
         title,
         culprit: Culprit {
             task: Some(place::task(model, first.task)),

@@ -1,10 +1,11 @@
 //! `sync-guard-across-await`: a thread that waits for a lock which no running code can be holding.
 //!
 //! A lock that is held is held by a poll that runs, by a thread outside of polls, or by a future that is suspended with
-//! the guard inside. A wait for a lock is this fault if no other poll was open for long meanwhile, except those that
-//! wait for the same lock, and the polls of other threads that ended meanwhile do not add up to half of the wait.
-//! Plain contention (the lock is handed on from one running poll to the next) fails the second test, a holder that
-//! blocks or computes under the lock the first: both stay the long polls they are.
+//! the guard inside. A wait for a lock is this fault if it does not end, no other poll was open for long meanwhile, except
+//! those that wait for the same lock, and the polls of other threads that ended meanwhile do not add up to half of the
+//! wait. A wait that ends may as well have been for a thread outside of polls, which is not seen; it stays a blocking call.
+//! Plain contention (the lock is handed on from one running poll to the next) fails the last test, a holder that
+//! blocks or computes under the lock the one before: both stay the long polls they are.
 
 use std::collections::BTreeSet;
 
@@ -51,13 +52,20 @@ pub(super) fn wanted(frames: &[symbols::Frame]) -> Option<Lock> {
 }
 
 /// Turns waits for a lock that nobody running can hold from `Blocked` into `Guard`.
-pub(super) fn mark(polls: &mut [Judged<'_>]) {
-    let guards: Vec<usize> = (0..polls.len()).filter(|&index| is_guard(polls, index)).collect();
+pub(super) fn mark(polls: &mut [Judged<'_>], thresholds: &Thresholds) {
+    let guards: Vec<usize> = (0..polls.len()).filter(|&index| is_guard(polls, index, thresholds)).collect();
+    let locks: BTreeSet<u64> = guards.iter().map(|&index| polls[index].stall.futex).filter(|&lock| lock != 0).collect();
     guards.into_iter().for_each(|index| polls[index].cause = Cause::Guard);
+    // Earlier waits for the same lock that came to an end are of the same making.
+    let earlier = polls.iter_mut().filter(|poll| poll.cause == Cause::Blocked && locks.contains(&poll.stall.futex));
+    earlier.filter(|poll| poll.blame.lock.is_some_and(|lock| lock.std)).for_each(|poll| poll.cause = Cause::Guard);
 }
 
-fn is_guard(polls: &[Judged<'_>], index: usize) -> bool {
+fn is_guard(polls: &[Judged<'_>], index: usize, thresholds: &Thresholds) -> bool {
     let poll = &polls[index];
+    if poll.stall.end.is_some() || poll.end - poll.stall.since < thresholds.stuck_ns {
+        return false;
+    }
     let Some(lock) = poll.blame.lock.filter(|_| poll.cause == Cause::Blocked) else { return false };
     let (from, to) = (poll.stall.since, poll.end);
     let half = ((to - from) / 2).max(1);
@@ -79,13 +87,14 @@ pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Threshold
         cause: Cause::Guard,
         title: |spot, call, worst| {
             let call = call.map_or_else(|| "a lock".to_owned(), |call| format!("`{call}`"));
-            format!("{call} at {spot} waits for {worst:.0} ms, although no running code can be holding the lock")
+            format!("{call} at {spot} waits for {worst:.0} ms, although no task that runs can be holding the lock")
         },
         repair: |spot, _| {
             format!(
                 "Find the guard of the lock taken at {spot} that lives across an `.await`, and end its scope before: \
                  await first and lock to store the result, or copy out what is needed. If the lock must be held across \
-                 the `.await`, make it a `tokio::sync::Mutex`."
+                 the `.await`, make it a `tokio::sync::Mutex`. (If the stack itself has taken the lock further up, it \
+                 waits for its own guard.)"
             )
         },
     };

@@ -8,10 +8,10 @@ mod facts;
 mod series;
 mod spins;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use facts::*;
-use pollscope_recording::{Module, Nanos, ResourceId, TaskId, WaitId};
+use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId, WaitId};
 pub use series::{FIRST_WIDTH, Lane, Open, Series};
 pub use spins::*;
 
@@ -55,6 +55,8 @@ pub struct Model {
     pub waits: BTreeMap<WaitId, WaitFacts>,
     /// Tasks that were polled very often, while they were.
     pub spins: BTreeMap<TaskId, SpinFacts>,
+    /// Places of spawning of which a task was awaited.
+    pub awaited: HashSet<Place>,
     /// Panics of tasks, in the order they came.
     pub panics: Vec<PanicFacts>,
     /// Polls seen.

@@ -113,6 +113,11 @@ impl Model {
                 ended: None,
             }),
             Event::Panic(_) => self.not_kept += 1,
+            Event::Awaited(awaited) => {
+                if let Some(task) = self.tasks.get(&awaited.task) {
+                    self.awaited.insert(task.spawned.clone());
+                }
+            }
             Event::PanicEnd(end) => {
                 if let Some(panic) = self.panics.iter_mut().rev().find(|panic| panic.task == end.task) {
                     panic.ended = Some(end.awaited);

@@ -240,6 +240,7 @@ impl Drain {
                 let (place, message) = (place.unwrap_or_default(), self.text(message));
                 self.write(words::Panic { at, task, tid, place, message, stack });
             }
+            What::Awaited { task } => self.write(words::Awaited { at, task }),
             What::PanicEnd { task, awaited } => self.write(words::PanicEnd { at, task, awaited }),
             What::WaitEnd { wait, ready } => {
                 let event = self.locks.wait_end(at, wait, ready);
@@ -268,7 +269,7 @@ impl Drain {
             });
             events.into_iter().for_each(|event| self.write(event));
         }
-        if let Some(event) = self.suspects.turn(from, now) {
+        if let Some(event) = self.suspects.turn(from, now, self.session.tracing) {
             self.write(event);
         }
         self.window = now;

@@ -153,7 +153,7 @@ fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<Runtime
         } else if !state.is_own(task)
             && let Some(slot) = slots::current()
         {
-            panics::task_ended(slot, task);
+            panics::task_ended(slot, task, meta.spawned_at());
             slot.note(clock::now(), What::End { task });
         }
     });

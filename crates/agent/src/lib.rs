@@ -94,6 +94,7 @@ impl MainAgent {
             watched: self.watched.as_ref().map(|Watched(session, runtime)| (*session, runtime.clone())),
             made: StaticPlace::from(self.made),
             begun: false,
+            waker: root::RootWaker::default(),
         }
     }
 

@@ -7,7 +7,8 @@ use crate::slots::{self, Open, Slot};
 use crate::stack::capture_here;
 use pollscope_recording::{ROOT_TASK_BIT, TaskId};
 use std::cell::Cell;
-use std::panic::PanicHookInfo;
+use std::panic::{Location, PanicHookInfo};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A panic under way on this thread.
 #[derive(Clone, Copy)]
@@ -17,11 +18,12 @@ struct Pending {
     poll: Option<Open>,
     /// It has left the program's code: nothing of the program's own caught it.
     escaped: bool,
-    awaited: bool,
 }
 
 thread_local! {
     static PENDING: Cell<Option<Pending>> = const { Cell::new(None) };
+    /// The task whose poll was left last, and whether another was woken since.
+    static LEFT: Cell<(TaskId, bool)> = const { Cell::new((0, false)) };
 }
 
 fn pending() -> Option<Pending> {
@@ -56,7 +58,7 @@ fn note(info: &PanicHookInfo<'_>) {
     if task == 0 || task & ROOT_TASK_BIT != 0 {
         return;
     }
-    set(Some(Pending { task, poll: slot.open_poll(), escaped: false, awaited: false }));
+    set(Some(Pending { task, poll: slot.open_poll(), escaped: false }));
     let place = info.location().map(|at| (at.file().into(), at.line(), at.column()));
     let message = info.payload().downcast_ref::<&'static str>().copied().unwrap_or("");
     let stack = slot.bounds.as_ref().and_then(capture_here).map(Box::new);
@@ -82,34 +84,57 @@ pub(crate) fn escapes(task: TaskId) {
     }
 }
 
-/// A task is woken. What the dropped parts of the panicked task wake, they wake while the thread still unwinds.
+/// A task is left by its poll: what is woken from here to its end are those that await it. What the dropped parts of a
+/// future wake, they wake inside of its span.
 #[cfg(feature = "tracing")]
 #[inline]
-pub(crate) fn woken(task: TaskId) {
-    if let Some(pending) = pending()
-        && pending.escaped
-        && pending.task != task
-        && !std::thread::panicking()
-    {
-        set(Some(Pending { awaited: true, ..pending }));
-    }
+pub(crate) fn left(task: TaskId) {
+    let _ = LEFT.try_with(|left| left.set((task, false)));
 }
 
-/// A task has ended on this thread.
+/// A task is entered.
+#[cfg(feature = "tracing")]
+#[inline]
+pub(crate) fn entered() {
+    let _ = LEFT.try_with(|left| left.set((0, false)));
+}
+
+/// A task is woken.
+#[inline]
+pub(crate) fn woken(task: TaskId) {
+    let _ = LEFT.try_with(|left| {
+        let (ending, _) = left.get();
+        if ending != 0 && ending != task && !std::thread::panicking() {
+            left.set((ending, true));
+        }
+    });
+}
+
+/// A task has ended on this thread; `spawned` is where it was spawned.
 #[cfg_attr(not(tokio_unstable), expect(dead_code, reason = "only the runtime's hooks tell of a task's end"))]
 #[inline]
-pub(crate) fn task_ended(slot: &Slot, task: TaskId) {
+pub(crate) fn task_ended(slot: &Slot, task: TaskId, spawned: &'static Location<'static>) {
+    let (left, woke) = LEFT.try_with(Cell::get).unwrap_or_default();
+    let awaited = left == task && woke;
+    if awaited && first_awaited(spawned) {
+        slot.note(clock::now(), What::Awaited { task });
+    }
     let Some(pending) = pending().filter(|pending| pending.task == task) else { return };
     set(None);
     // Without spans nothing tells whether the program caught the panic; a task that ended in that same poll rarely did.
     let caught = if tracing() { !pending.escaped } else { slot.open_poll() != pending.poll };
     if !caught {
-        slot.note(clock::now(), What::PanicEnd { task, awaited: pending.awaited });
+        slot.note(clock::now(), What::PanicEnd { task, awaited });
     }
 }
 
-#[cfg_attr(not(tokio_unstable), expect(dead_code, reason = "only the runtime's hooks tell of a task's end"))]
+/// Whether this is the first task of its place that was awaited, as far as a small lossy table knows.
+fn first_awaited(spawned: &'static Location<'static>) -> bool {
+    static SEEN: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
+    let place = std::ptr::from_ref(spawned) as usize;
+    SEEN[place / align_of::<usize>() % SEEN.len()].swap(place, Ordering::Relaxed) != place
+}
+
 fn tracing() -> bool {
-    crate::session::get()
-        .is_some_and(|session| session.tracing && session.spans_seen.load(std::sync::atomic::Ordering::Relaxed))
+    crate::session::get().is_some_and(|session| session.tracing && session.spans_seen.load(Ordering::Relaxed))
 }

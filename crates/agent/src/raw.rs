@@ -106,6 +106,9 @@ pub(crate) enum What {
         message: &'static str,
         stack: Option<Box<RawStack>>,
     },
+    Awaited {
+        task: TaskId,
+    },
     PanicEnd {
         task: TaskId,
         awaited: bool,

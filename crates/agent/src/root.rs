@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 
 /// Wraps the root future; transparent while the agent is dormant.
 pub(crate) struct Root<F> {
@@ -18,6 +18,37 @@ pub(crate) struct Root<F> {
     pub(crate) watched: Option<(&'static Session, Arc<RuntimeState>)>,
     pub(crate) made: StaticPlace,
     pub(crate) begun: bool,
+    pub(crate) waker: RootWaker,
+}
+
+/// The waker of the root future, which tokio's tracing events do not tell of: wrapped, it tells itself.
+#[derive(Default)]
+pub(crate) struct RootWaker(Option<(Waker, Waker)>);
+
+struct Telling {
+    task: TaskId,
+    waker: Waker,
+}
+
+impl Wake for Telling {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        crate::panics::woken(self.task);
+        self.waker.wake_by_ref();
+    }
+}
+
+impl RootWaker {
+    /// The same wrapped waker for as long as tokio gives the same one, so that futures need not register anew.
+    fn telling<'a>(&'a mut self, task: TaskId, waker: &'a Waker) -> &'a Waker {
+        if !self.0.as_ref().is_some_and(|(known, _)| known.will_wake(waker)) {
+            let telling = Waker::from(Arc::new(Telling { task, waker: waker.clone() }));
+            self.0 = Some((waker.clone(), telling));
+        }
+        self.0.as_ref().map_or(waker, |(_, telling)| telling)
+    }
 }
 
 impl<F> Root<F> {
@@ -64,7 +95,8 @@ impl<F: Future> Future for Root<F> {
         }
         slot.poll_start(task, None, 0);
         let closing = Closing(slot);
-        let out = future.poll(context);
+        let waker = this.waker.telling(task, context.waker());
+        let out = future.poll(&mut Context::from_waker(waker));
         drop(closing);
         if out.is_ready() {
             slot.note(clock::now(), What::End { task });

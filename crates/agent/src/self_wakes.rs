@@ -74,8 +74,8 @@ impl Suspects {
         }
     }
 
-    /// The window ends: what was seen of the suspect, and the next one in turn.
-    pub(crate) fn turn(&mut self, from: Nanos, now: Nanos) -> Option<SelfWakes> {
+    /// The window ends: what was seen of the suspect, and the next one in turn; there is nothing to see without `tracing`.
+    pub(crate) fn turn(&mut self, from: Nanos, now: Nanos, tracing: bool) -> Option<SelfWakes> {
         let polled = std::mem::take(&mut self.polled);
         let task = std::mem::take(&mut self.armed);
         SUSPECT.store(0, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl Suspects {
             woke,
             stack,
         });
-        if cfg!(feature = "tracing") {
+        if tracing {
             let window = now.saturating_sub(from).max(1);
             let often = |polls: u64| polls.saturating_mul(1_000_000_000) / window >= RATE;
             let suspects = polled.iter().filter(|(_, (polls, busy))| often(*polls) && busy / polls <= TINY);

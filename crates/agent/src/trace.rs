@@ -232,6 +232,9 @@ fn new_resource(fields: &Fields) -> Span {
 /// A span of tokio's is entered.
 #[inline]
 pub(crate) fn enter(span: Span) {
+    if matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK) {
+        panics::entered();
+    }
     entered(|spans| spans.push(span));
     // Hooks set later may tell of it already.
     if span.is_polled_here()
@@ -245,8 +248,11 @@ pub(crate) fn enter(span: Span) {
 /// A span of tokio's is left.
 #[inline]
 pub(crate) fn exit(span: Span) {
-    if std::thread::panicking() && matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK) {
-        panics::escapes(span.number());
+    if matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK) {
+        panics::left(span.number());
+        if std::thread::panicking() {
+            panics::escapes(span.number());
+        }
     }
     if span.is_polled_here()
         && let Some(slot) = slots::current()

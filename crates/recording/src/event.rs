@@ -265,6 +265,11 @@ events! {
         /// Addresses of the calls (return addresses less one), innermost first.
         stack: Vec<u64>,
     }
+    /// A task ended while somebody was waiting for its `JoinHandle`: said of a few tasks of each place of spawning.
+    Awaited {
+        /// The task.
+        task: TaskId,
+    }
     /// A panic was caught by the runtime and has ended its task.
     PanicEnd {
         /// The task.
