@@ -2,7 +2,7 @@
 
 use super::terminal::Progress;
 use super::{terminal, verdict};
-use pollscope::detect::{Severity, Thresholds, diagnose};
+use pollscope::detect::{Finding, Severity, Thresholds, diagnose};
 use pollscope::model::Model;
 use pollscope::report;
 use pollscope::symbols::Symbols;
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const READ: Duration = Duration::from_millis(250);
 /// How often what was read is diagnosed.
 const DIAGNOSE: Duration = Duration::from_secs(1);
+/// What is critical and has gone on for this long will not end by itself.
+const STUCK_MS: f64 = 1000.0;
 
 /// Reads a recording while it grows and says each new finding once.
 pub(crate) struct Live<'a> {
@@ -27,6 +29,7 @@ pub(crate) struct Live<'a> {
     read: Instant,
     diagnosed: Instant,
     told: HashSet<String>,
+    stuck: bool,
 }
 
 impl<'a> Live<'a> {
@@ -43,7 +46,13 @@ impl<'a> Live<'a> {
             read: now,
             diagnosed: now,
             told: HashSet::new(),
+            stuck: false,
         }
+    }
+
+    /// Whether the program was stuck when it was last looked at.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck
     }
 
     /// Reads and diagnoses if it is time to. Trouble here is left to the reading from disk, which tells it.
@@ -65,6 +74,12 @@ impl<'a> Live<'a> {
         }
         let diagnosis = diagnose(&self.model, &mut self.symbols, &Thresholds::default());
         self.diagnosed = Instant::now();
+        let going_on = |finding: &Finding| {
+            finding.severity == Severity::Critical
+                && finding.occurrences.worst_ms >= STUCK_MS
+                && finding.occurrences.last_ns >= self.model.last_at
+        };
+        self.stuck = diagnosis.findings.iter().any(going_on);
         for finding in diagnosis.findings.iter().filter(|finding| finding.severity >= Severity::Warning) {
             let at = finding.culprit.at.as_ref().map(|at| (&at.file, at.line));
             if self.told.insert(format!("{} {at:?}", finding.kind)) {

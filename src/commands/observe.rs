@@ -42,6 +42,8 @@ pub(crate) struct Outcome {
     series: Series,
     /// How long the program ran.
     pub(crate) took: Duration,
+    /// Whether it had to be stopped.
+    pub(crate) stopped: bool,
     /// Whether the user had enough.
     pub(crate) interrupted: bool,
 }
@@ -70,11 +72,11 @@ pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> 
     command.env_remove("POLLSCOPE_COLLECT");
     let started = Instant::now();
     let mut program = Program::start(command, &folder.log())?;
-    let mut notes = watch(&mut program, &recordings, &interrupted, &plan);
+    let end = watch(&mut program, &recordings, &interrupted, &plan);
     let took = started.elapsed();
 
     let Some((recording, remark)) = verdict::choose(find_recordings(&recordings), Some(program.pid())) else {
-        let end: String = notes.iter().map(|end| format!("{end}, and ")).collect();
+        let end = end.note.map(|end| format!("{end}, and ")).unwrap_or_default();
         return Err(Failure::new(format!(
             "{end}nothing was recorded: the program must link pollscope-agent (`#[pollscope_agent::main]`) and be built \
              with RUSTFLAGS=\"--cfg tokio_unstable\"; its output is in {}/program.log",
@@ -84,11 +86,12 @@ pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> 
     let (mut diagnosis, series) = verdict::read(&recording)?;
     diagnosis.notes.extend(remark);
     diagnosis.notes.extend(plan.notes);
-    diagnosis.notes.append(&mut notes);
+    diagnosis.notes.extend(end.note);
     let path = folder.diagnosis();
     fs::write(&path, report::json::diagnosis(&diagnosis))
         .map_err(|error| Failure::cannot(format_args!("write {}", path.display()), error))?;
-    let outcome = Outcome { diagnosis, series, took, interrupted: interrupted.load(Ordering::Relaxed) };
+    let outcome =
+        Outcome { diagnosis, series, took, stopped: end.stopped, interrupted: interrupted.load(Ordering::Relaxed) };
     outcome.draw(folder);
     Ok(outcome)
 }
@@ -117,29 +120,39 @@ pub(crate) fn second_pass(
     }
 }
 
-/// Returns once the program has ended or was stopped; what it returns is worth knowing.
-fn watch(program: &mut Program, recordings: &Path, interrupted: &AtomicBool, plan: &Plan<'_>) -> Vec<String> {
+/// How the program came to its end.
+struct End {
+    /// What is worth knowing about it.
+    note: Option<String>,
+    stopped: bool,
+}
+
+/// Returns once the program has ended or was stopped.
+fn watch(program: &mut Program, recordings: &Path, interrupted: &AtomicBool, plan: &Plan<'_>) -> End {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let progress = Progress::new(&format!("observing {}", plan.name), plan.expected.map(millis));
     let mut live = Live::new(recordings, program.pid());
     let started = Instant::now();
     loop {
         if let Some(status) = program.ended() {
-            return sad_end(status).into_iter().collect();
+            return End { note: sad_end(status), stopped: false };
         }
         if interrupted.load(Ordering::Relaxed) {
             let signal = program.stop(SIGINT);
-            return vec![format!("the recording was interrupted; the program was ended with {signal}")];
+            let note = format!("the recording was interrupted; the program was ended with {signal}");
+            return End { note: Some(note), stopped: true };
         }
-        if plan.limit.is_some_and(|limit| started.elapsed() >= limit) {
+        // One that should have ended and is stuck needs no more patience.
+        let hopeless = plan.should_end && live.is_stuck();
+        let limit = if hopeless { plan.expected.or(plan.limit) } else { plan.limit };
+        if limit.is_some_and(|limit| started.elapsed() >= limit) {
             let signal = program.stop(SIGTERM);
             let seconds = started.elapsed().as_secs();
-            return vec![match plan.should_end {
+            let note = match plan.should_end {
                 true => format!("the program did not end by itself and was stopped after {seconds} s with {signal}"),
-                false => {
-                    format!("the program was stopped after {seconds} s with {signal}, as asked")
-                }
-            }];
+                false => format!("the program was stopped after {seconds} s with {signal}, as asked"),
+            };
+            return End { note: Some(note), stopped: true };
         }
         live.tick(&progress);
         progress.at(millis(started.elapsed()));

@@ -38,7 +38,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     };
     let outcome = observe(command(), &folder, plan)?;
     let status = verdict::show(&outcome.diagnosis, &folder.shown(), options.verdict);
-    second_pass(command(), &folder, &options.collect, &name, (&outcome, expected + PATIENCE))?;
+    // What had to be stopped will have to be again.
+    let limit = if outcome.stopped { outcome.took } else { expected + PATIENCE };
+    second_pass(command(), &folder, &options.collect, &name, (&outcome, limit))?;
     Ok(status)
 }
 
