@@ -50,6 +50,8 @@ pub(super) fn figure(value: f64, unit: &str) -> String {
         "ms" => millis(value),
         "s" => millis(value * 1e3),
         "" => number(value),
+        // Units are plural words, and one of them is not.
+        _ if value == 1.0 => format!("1 {}", unit.strip_suffix('s').unwrap_or(unit)),
         _ => format!("{} {unit}", number(value)),
     }
 }
@@ -171,6 +173,7 @@ mod tests {
         assert_eq!(figure(198_072.0, "µs"), "198.1 ms");
         assert_eq!(figure(0.25, "s"), "250.0 ms");
         assert_eq!(figure(2.0, "tasks"), "2 tasks");
+        assert_eq!(figure(1.0, "tasks"), "1 task");
         assert_eq!(bytes(3 << 20), "3.0 MiB");
     }
 

@@ -73,9 +73,13 @@ fn numbers(finding: &Finding, page: &Page<'_>) -> Markup {
         @if o.count > 0 { dl.numbers {
             @if o.count > 1 {
                 div { dt { "times" } dd { (o.count) } }
-                div { dt { "worst" } dd { (words::millis(o.worst_ms)) } }
-                div { dt { "in all" } dd { (words::millis(o.total_ms)) } }
-            } @else { div { dt { "once, for" } dd { (words::millis(o.worst_ms)) } } }
+            }
+            @if o.worst_ms > 0.0 {
+                @if o.count > 1 {
+                    div { dt { "worst" } dd { (words::millis(o.worst_ms)) } }
+                    div { dt { "in all" } dd { (words::millis(o.total_ms)) } }
+                } @else { div { dt { "once, for" } dd { (words::millis(o.worst_ms)) } } }
+            }
             @if let Some((from, to, _)) = since { div { dt { "from, to" } dd { (from) " – " (to) } } }
         } }
     }
