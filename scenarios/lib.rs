@@ -26,6 +26,48 @@ pub mod lock_cycle {
     pub mod fault;
 }
 
+/// A small exchange.
+#[path = "futurelock"]
+pub mod futurelock {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A gate that lets people in by badge.
+#[path = "self-deadlock"]
+pub mod self_deadlock {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A parcel router.
+#[path = "rwlock-deadlock"]
+pub mod rwlock_deadlock {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A ticket office.
+#[path = "pool-starvation"]
+pub mod pool_starvation {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A shop of two actors.
+#[path = "channel-cycle"]
+pub mod channel_cycle {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A service that makes thumbnails.
+#[path = "permit-leak"]
+pub mod permit_leak {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// One scenario: a service with one known fault, and the same service cured.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -68,7 +110,13 @@ pub fn all() -> &'static [Scenario] {
     const ALL: &[Scenario] = &[
         scenario!("blocking-call", blocking_call),
         scenario!("cpu-bound-poll", cpu_bound_poll),
+        scenario!("rwlock-deadlock", rwlock_deadlock),
+        scenario!("channel-cycle", channel_cycle),
+        scenario!("pool-starvation", pool_starvation),
         scenario!("lock-cycle", lock_cycle),
+        scenario!("self-deadlock", self_deadlock),
+        scenario!("futurelock", futurelock),
+        scenario!("permit-leak", permit_leak),
     ];
     ALL
 }

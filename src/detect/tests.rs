@@ -152,7 +152,7 @@ fn locks() -> Model {
     }
     for (wait, task, resource) in [(1, 1, 2), (2, 2, 1), (3, 3, 1)] {
         let at = (10 + wait) * MS;
-        model.feed(&Wait { at, wait, resource, task, operation: text("Mutex::lock") }.into());
+        model.feed(&Wait { at, wait, resource, task, operation: text("Mutex::lock"), until: 0 }.into());
         model.feed(&WaitStack { at: 600 * MS, wait, stack: vec![20] }.into());
         // The window in which the wait began ends after it.
         let (from, histogram) = (0, [0; POLL_BUCKETS]);
@@ -184,7 +184,7 @@ fn a_wait_too_short_or_with_progress_or_beside_a_timer_is_no_deadlock() {
         &Resource { at: 0, resource: 9, parent: 0, kind: text("Sleep"), made: place(1), permits: 0, stranger: 0 }
             .into(),
     );
-    timer.feed(&Wait { at: 13 * MS, wait: 9, resource: 9, task: 1, operation: text("Sleep") }.into());
+    timer.feed(&Wait { at: 13 * MS, wait: 9, resource: 9, task: 1, operation: text("Sleep"), until: 0 }.into());
     alive(&mut timer, 2000 * MS);
     let mut moving = locks();
     moving.feed(&Poll { at: 1500 * MS, task: 2, tid: 10, duration_ns: MS }.into());
