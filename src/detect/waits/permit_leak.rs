@@ -57,6 +57,15 @@ fn taken(
     lines.into_values().max_by_key(|(times, ..)| *times).map(|(_, task, blame)| (task, blame))
 }
 
+/// Where all waiters wait, if that is one line.
+fn only_line(symbols: &mut Symbols, thresholds: &Thresholds, waits: &[&WaitFacts]) -> Option<Blame> {
+    let seen = waits.iter().filter(|wait| !wait.stack.is_empty()).take(thresholds.victims);
+    let blames: Vec<Blame> = seen.map(|wait| place::blame(&symbols.stack(&wait.stack))).collect();
+    let first = blames.first()?.clone();
+    let same = first.at.is_some() && blames.iter().all(|blame| blame.at == first.at);
+    same.then_some(first)
+}
+
 fn finding(
     symbols: &mut Symbols,
     thresholds: &Thresholds,
@@ -73,7 +82,8 @@ fn finding(
     let taken = taken(model, symbols, resource, lost);
     let last = lost.iter().max_by_key(|(_, held)| held.since).map(|&(task, _)| task);
     let leaker = taken.as_ref().map(|(task, _)| *task).or(last);
-    let taken = taken.map(|(_, blame)| blame);
+    // Failing that, where everybody asks for a permit, if that is one line.
+    let taken = taken.map(|(_, blame)| blame).or_else(|| only_line(symbols, thresholds, waits));
     let made = model.resources.get(&resource).and_then(|facts| place::location(&facts.made));
     let label = resource_label(model, resource);
     let spot = place::line(blame.at.as_ref());
