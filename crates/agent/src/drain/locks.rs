@@ -253,3 +253,40 @@ fn give_back(holders: &mut Vec<Holder>, task: TaskId, mut permits: u64) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A semaphore of which task 1 took a permit and task `by` gave one back: who was a stranger to it, and who holds.
+    fn given_back(by: TaskId) -> (TaskId, Vec<TaskId>) {
+        let mut locks = Locks::default();
+        let (kind, made) = ("Semaphore".into(), words::Place::default());
+        locks.made(words::Resource { at: 0, resource: 9, parent: 0, kind, made, permits: 2, stranger: 0 });
+        locks.acquired(words::Acquired { at: 1, resource: 9, task: 4, permits: 1 }, None, false);
+        locks.acquired(words::Acquired { at: 2, resource: 9, task: 1, permits: 1 }, None, false);
+        locks.spawned(2, 1);
+        locks.spawned(3, 2);
+        locks.ended(2);
+        locks.released(3, 9, by, 1);
+        let wait = words::Wait { at: 4, wait: 1, resource: 9, task: 5, operation: "".into(), until: 0 };
+        let (mut stranger, mut holders) = (0, Vec::new());
+        for event in locks.wait(wait, None) {
+            match event {
+                Event::Resource(made) => stranger = made.stranger,
+                Event::Acquired(taken) => holders.push(taken.task),
+                _ => {}
+            }
+        }
+        (stranger, holders)
+    }
+
+    #[test]
+    fn what_a_descendant_gives_back_counts_for_who_took_it() {
+        assert_eq!(given_back(1), (0, vec![4]));
+        assert_eq!(given_back(2), (0, vec![4]));
+        assert_eq!(given_back(3), (0, vec![4]));
+        // Somebody else's: the one who has held longest lets go, and permits are known to move.
+        assert_eq!(given_back(7), (7, vec![1]));
+    }
+}
