@@ -62,6 +62,48 @@ pub mod swallowed_panic {
     pub mod fault;
 }
 
+/// A small exchange.
+#[path = "futurelock"]
+pub mod futurelock {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A gate that lets people in by badge.
+#[path = "self-deadlock"]
+pub mod self_deadlock {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A parcel router.
+#[path = "rwlock-deadlock"]
+pub mod rwlock_deadlock {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A ticket office.
+#[path = "pool-starvation"]
+pub mod pool_starvation {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A shop of two actors.
+#[path = "channel-cycle"]
+pub mod channel_cycle {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A service that makes thumbnails.
+#[path = "permit-leak"]
+pub mod permit_leak {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// One scenario: a service with one known fault, and the same service cured.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -109,7 +151,13 @@ pub fn all() -> &'static [Scenario] {
         scenario!("busy-poll", busy_poll),
         scenario!("busy-poll-yield", busy_poll_yield),
         scenario!("driver-held", driver_held),
+        scenario!("rwlock-deadlock", rwlock_deadlock),
+        scenario!("channel-cycle", channel_cycle),
+        scenario!("pool-starvation", pool_starvation),
         scenario!("lock-cycle", lock_cycle),
+        scenario!("self-deadlock", self_deadlock),
+        scenario!("futurelock", futurelock),
+        scenario!("permit-leak", permit_leak),
     ];
     ALL
 }

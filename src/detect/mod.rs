@@ -40,6 +40,8 @@ pub struct Thresholds {
     pub info_ns: u64,
     /// How long all waits of a cycle must have lasted without progress.
     pub deadlock_ns: u64,
+    /// A timer that fires no sooner than this frees nobody yet: until then, its task is as stuck as without one.
+    pub escape_ns: u64,
     /// Progress this soon after a wait began still belongs to the step that began it.
     pub slack_ns: u64,
     /// How long a task must have been polled without pause to be called busy-polling.
@@ -62,6 +64,7 @@ impl Default for Thresholds {
             stuck_ns: 1_000_000_000,
             info_ns: 50_000_000,
             deadlock_ns: 1_000_000_000,
+            escape_ns: 1_000_000_000,
             slack_ns: 50_000_000,
             spin_ns: 1_000_000_000,
             spin_rate: 10_000,

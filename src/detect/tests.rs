@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pollscope_recording::*;
 
-use super::{Answer, Diagnosis, Severity, Thresholds, Verdict, diagnose};
+use super::{Answer, Confidence, Diagnosis, Severity, Thresholds, Verdict, diagnose};
 use crate::model::Model;
 use crate::symbols::{self, Symbols};
 
@@ -152,7 +152,7 @@ fn locks() -> Model {
     }
     for (wait, task, resource) in [(1, 1, 2), (2, 2, 1), (3, 3, 1)] {
         let at = (10 + wait) * MS;
-        model.feed(&Wait { at, wait, resource, task, operation: text("Mutex::lock") }.into());
+        model.feed(&Wait { at, wait, resource, task, operation: text("Mutex::lock"), until: 0 }.into());
         model.feed(&WaitStack { at: 600 * MS, wait, stack: vec![20] }.into());
         // The window in which the wait began ends after it.
         let (from, histogram) = (0, [0; POLL_BUCKETS]);
@@ -184,7 +184,7 @@ fn a_wait_too_short_or_with_progress_or_beside_a_timer_is_no_deadlock() {
         &Resource { at: 0, resource: 9, parent: 0, kind: text("Sleep"), made: place(1), permits: 0, stranger: 0 }
             .into(),
     );
-    timer.feed(&Wait { at: 13 * MS, wait: 9, resource: 9, task: 1, operation: text("Sleep") }.into());
+    timer.feed(&Wait { at: 13 * MS, wait: 9, resource: 9, task: 1, operation: text("Sleep"), until: 0 }.into());
     alive(&mut timer, 2000 * MS);
     let mut moving = locks();
     moving.feed(&Poll { at: 1500 * MS, task: 2, tid: 10, duration_ns: MS }.into());
@@ -194,6 +194,59 @@ fn a_wait_too_short_or_with_progress_or_beside_a_timer_is_no_deadlock() {
     alive(&mut freed, 2000 * MS);
     for model in [short, timer, moving, freed] {
         assert_eq!(answer(&answers(&model), "lock-cycle"), Some(Answer::Clear));
+    }
+}
+
+#[test]
+fn a_timeout_far_away_frees_nobody_yet() {
+    for (until, answers_so) in [(60_000 * MS, Answer::Found), (2500 * MS, Answer::Clear)] {
+        let mut model = locks();
+        let operation = text("Sleep::new_timeout");
+        model.feed(&Wait { at: 13 * MS, wait: 9, resource: 9, task: 1, operation, until }.into());
+        alive(&mut model, 2000 * MS);
+        let found = answers(&model);
+        assert_eq!(answer(&found, "lock-cycle"), Some(answers_so));
+        assert!(found.findings.iter().all(|finding| finding.confidence == Confidence::Likely));
+    }
+}
+
+/// Tasks 1 and 2 hold a permit each of a semaphore of `permits`, and want one more.
+fn permits(permits: u64, stranger: u64) -> Model {
+    let mut model = program("hooks,tracing,watchdog");
+    let made = place(10);
+    model.feed(&Resource { at: 0, resource: 1, parent: 0, kind: text("Semaphore"), made, permits, stranger }.into());
+    for task in [1, 2] {
+        model.feed(&Acquired { at: 5 * MS, resource: 1, task, permits: 1 }.into());
+    }
+    for (wait, task) in [(1, 1), (2, 2)] {
+        let operation = text("Semaphore::acquire");
+        model.feed(&Wait { at: 10 * MS, wait, resource: 1, task, operation, until: 0 }.into());
+    }
+    model
+}
+
+#[test]
+fn permits_are_concluded_from_only_where_all_are_accounted_for() {
+    let spawn = |parent| {
+        let (kind, name, spawned) = (text("task"), text(""), place(70));
+        Task { at: 6 * MS, task: 3, runtime: 1, kind, name, spawned, parent }
+    };
+    let even = permits(2, 0);
+    let unseen = permits(3, 0);
+    let moving = permits(2, 7);
+    let mut handed_on = permits(2, 0);
+    handed_on.feed(&spawn(2).into());
+    let mut unrelated = permits(2, 0);
+    unrelated.feed(&spawn(9).into());
+    for (mut model, answers_so) in [
+        (even, Answer::Found),
+        (unseen, Answer::Clear),
+        (moving, Answer::Clear),
+        (handed_on, Answer::Clear),
+        (unrelated, Answer::Found),
+    ] {
+        alive(&mut model, 2000 * MS);
+        assert_eq!(answer(&answers(&model), "pool-starvation"), Some(answers_so));
     }
 }
 

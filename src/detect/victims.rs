@@ -45,6 +45,9 @@ fn delayed(poll: &Judged<'_>, delay: &DelayFacts) -> u64 {
     own_share(poll, overlap(poll, delay.at.saturating_sub(delay.delay_ns), delay.at))
 }
 
+/// The time between two heartbeats: what fires this shortly before the end of a poll was set free by what ended it.
+const BEAT: u64 = 10_000_000;
+
 /// How long a timer waited for the poll to end. One that fired while the poll was still open was late for another
 /// reason.
 fn silenced(model: &Model, poll: &Judged<'_>, beat: &LateBeatFacts) -> u64 {
@@ -52,7 +55,7 @@ fn silenced(model: &Model, poll: &Judged<'_>, beat: &LateBeatFacts) -> u64 {
     let fired = beat.at.max(beat.due + beat.late_ns);
     let last = model.late_beats.iter().rfind(|other| other.runtime == beat.runtime);
     let pending = poll.stall.end.is_none() && last.is_some_and(|last| std::ptr::eq(last, beat));
-    if id != beat.runtime || (fired < poll.end && !pending) {
+    if id != beat.runtime || (fired + BEAT < poll.end && !pending) {
         return 0;
     }
     own_share(poll, overlap(poll, beat.due, fired))

@@ -134,6 +134,7 @@ impl Model {
             Event::ResourceEnd(end) => {
                 self.resources.remove(&end.resource);
                 self.holders.remove(&end.resource);
+                self.hold_stacks.retain(|(resource, _), _| *resource != end.resource);
             }
             Event::Acquired(taken) => {
                 let held = self.holders.entry(taken.resource).or_default().entry(taken.task).or_default();
@@ -156,7 +157,11 @@ impl Model {
                 facts.resource = wait.resource;
                 facts.task = wait.task;
                 facts.operation = wait.operation.to_string();
+                facts.until = wait.until;
                 facts.since = facts.since.min(at);
+            }
+            Event::HoldStack(held) => {
+                self.hold_stacks.insert((held.resource, held.task), held.stack.clone());
             }
             Event::WaitStack(wait) => {
                 if let Some(facts) = self.waits.get_mut(&wait.wait) {
@@ -206,6 +211,7 @@ impl Model {
             held.takings = held.takings.saturating_sub(1).max(u64::from(held.permits > 0));
             if held.permits == 0 {
                 holders.remove(&owner);
+                self.hold_stacks.remove(&(resource, owner));
             }
         }
     }

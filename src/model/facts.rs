@@ -176,6 +176,8 @@ pub struct WaitFacts {
     pub since: Nanos,
     /// When what it asks for became its own, if its task has not noticed since.
     pub granted: Option<Nanos>,
+    /// Of a timer: when it fires. 0 if nothing tells when it ends.
+    pub until: Nanos,
     /// The stack on which it began; empty until it has lasted about a second.
     pub stack: Vec<u64>,
 }

@@ -51,6 +51,8 @@ pub struct Model {
     pub resources: BTreeMap<ResourceId, ResourceFacts>,
     /// Permits held: resource, then task.
     pub holders: BTreeMap<ResourceId, BTreeMap<TaskId, Held>>,
+    /// Where some of them took it, innermost address first.
+    pub hold_stacks: BTreeMap<(ResourceId, TaskId), Vec<u64>>,
     /// Waits under way.
     pub waits: BTreeMap<WaitId, WaitFacts>,
     /// Tasks that were polled very often, while they were.

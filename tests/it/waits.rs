@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use tempfile::tempdir;
 
-const SOURCE: &str = "tests/programs/waits.rs";
+const SOURCES: [&str; 2] = ["tests/programs/waits.rs", "tests/programs/permits.rs"];
 const RUNTIMES: [&str; 3] = ["current_thread", "two", "four"];
 
 /// What never moves again, and what that is called.
-const STUCK: [(&str, &str); 12] = [
+const STUCK: [(&str, &str); 14] = [
     ("abba", "lock-cycle"),
     ("five", "lock-cycle"),
     ("mixed", "lock-cycle"),
@@ -24,13 +24,18 @@ const STUCK: [(&str, &str); 12] = [
     ("self_send", "channel-cycle"),
     ("futurelock", "futurelock"),
     ("leak", "permit-leak"),
+    ("returned_pool", "pool-starvation"),
+    ("patient", "lock-cycle"),
 ];
 
-const MOVING: [&str; 12] = [
+const MOVING: [&str; 15] = [
     "long_holder",
     "nested_holders",
     "moved_permits",
     "dispatched_permits",
+    "forgotten_permits",
+    "inherited_permits",
+    "tried_permits",
     "select_borrowed",
     "timed_locks",
     "slow_consumer",
@@ -59,27 +64,30 @@ fn diagnosed(recorder: Child) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+fn lines(file: &'static str) -> Vec<(&'static str, u64, String)> {
+    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    (1..).zip(source.lines()).map(|(number, line)| (file, number, line.to_owned())).collect()
+}
+
 #[test]
 fn what_waits_for_ever_is_named_with_its_line() {
     let place = tempdir().unwrap();
-    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE)).unwrap();
+    let marked: Vec<(&str, u64, String)> = SOURCES.iter().flat_map(|file| lines(file)).collect();
     for runtime in RUNTIMES {
         let started: Vec<_> =
             STUCK.iter().map(|(name, kind)| (*name, *kind, start(place.path(), name, runtime))).collect();
         for (name, kind, recorder) in started {
-            let lines: Vec<u64> = (1..)
-                .zip(source.lines())
-                .filter(|(_, line)| line.ends_with(&format!("// {name}")))
-                .map(|(line, _)| line)
-                .collect();
+            let mark = format!("// {name}");
+            let lines: Vec<(&str, u64)> =
+                marked.iter().filter(|(.., line)| line.ends_with(&mark)).map(|&(file, line, _)| (file, line)).collect();
             assert!(!lines.is_empty(), "{name} has a marked line");
             let diagnosis = diagnosed(recorder);
             let findings = diagnosis["findings"].as_array().unwrap();
             let kinds: Vec<_> = findings.iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
             assert_eq!(kinds, [kind], "{name} on {runtime}: {diagnosis:#}");
             let at = &findings[0]["culprit"]["at"];
-            let line = at["line"].as_u64().unwrap();
-            assert!(at["file"] == SOURCE && lines.contains(&line), "{name} on {runtime}: {at} is none of {lines:?}");
+            let named = (at["file"].as_str().unwrap(), at["line"].as_u64().unwrap());
+            assert!(lines.contains(&named), "{name} on {runtime}: {at} is none of {lines:?}");
         }
     }
 }

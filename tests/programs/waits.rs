@@ -7,6 +7,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, RwLock, Semaphore, mpsc};
 use tokio::time::{interval, sleep, timeout};
 
+mod permits;
+use permits::*;
+
 type Program = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 macro_rules! programs {
@@ -40,6 +43,8 @@ async fn four_workers() {
 fn chosen() -> Program {
     let programs = programs!(
         abba, five, mixed, owned, relock, reread, upgrade, pool, circle, self_send, futurelock, leak,
+        returned_pool, patient,
+        forgotten_permits, inherited_permits, tried_permits,
         long_holder, nested_holders, moved_permits, dispatched_permits, select_borrowed, timed_locks, slow_consumer,
         notify_under_lock, writer_behind_readers, ordered_locks, draining_pool, idle_server,
     );
@@ -217,25 +222,6 @@ async fn futurelock() {
     forever().await;
 }
 
-async fn leak() {
-    let gate = Arc::new(Semaphore::new(3)); // leak
-    for number in 0.. {
-        let Ok(permit) = gate.acquire().await else { return };
-        drop(permit);
-        let gate = gate.clone();
-        tokio::spawn(async move {
-            if let Ok(permit) = gate.acquire().await {
-                permit.forget();
-            }
-            if number % 2 == 0 {
-                return;
-            }
-            gate.add_permits(1);
-        });
-        sleep(ms(5)).await;
-    }
-}
-
 // Those that only look like it.
 
 async fn long_holder() {
@@ -263,17 +249,6 @@ async fn nested_holders() {
     });
     sleep(ms(20)).await;
     drop(outer.lock().await);
-}
-
-async fn moved_permits() {
-    let gate = Arc::new(Semaphore::new(2));
-    for number in 0..4 {
-        let Ok(permit) = gate.clone().acquire_owned().await else { return };
-        tokio::spawn(async move {
-            sleep(ms(1500 + number)).await;
-            drop(permit);
-        });
-    }
 }
 
 async fn dispatched_permits() {

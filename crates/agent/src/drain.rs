@@ -190,8 +190,12 @@ impl Drain {
             What::Poll { task, duration } => self.write(words::Poll { at, task, tid, duration_ns: duration }),
             What::Delay { task, delay } => self.write(words::Delay { at, task, tid, delay_ns: delay }),
             What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
-            What::End { task } => self.write(words::TaskEnd { at, task }),
+            What::End { task } => {
+                self.locks.ended(task);
+                self.write(words::TaskEnd { at, task });
+            }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
+                self.locks.spawned(task, parent);
                 let event = words::Task {
                     at,
                     task,
@@ -217,17 +221,18 @@ impl Drain {
                 let events = self.locks.dropped(at, resource);
                 events.into_iter().for_each(|event| self.write(event));
             }
-            What::Acquired { resource, task, permits } => {
-                let event = self.locks.acquired(at, resource, task, permits, self.session.full);
+            What::Acquired { resource, task, permits, stack } => {
+                let taken = words::Acquired { at, resource, task, permits };
+                let event = self.locks.acquired(taken, stack, self.session.full);
                 event.into_iter().for_each(|event| self.write(event));
             }
             What::Released { resource, task, permits } => {
                 let event = self.locks.released(at, resource, task, permits);
                 event.into_iter().for_each(|event| self.write(event));
             }
-            What::Wait { wait, resource, task, operation, stack } => {
+            What::Wait { wait, resource, task, operation, until, stack } => {
                 let operation = self.text(operation);
-                let events = self.locks.wait(words::Wait { at, wait, resource, task, operation }, stack);
+                let events = self.locks.wait(words::Wait { at, wait, resource, task, operation, until }, stack);
                 events.into_iter().for_each(|event| self.write(event));
             }
             What::SelfWake { task, woke, stack } => {

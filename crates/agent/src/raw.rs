@@ -67,6 +67,8 @@ pub(crate) enum What {
         resource: ResourceId,
         task: TaskId,
         permits: u64,
+        /// Of some takings of a semaphore.
+        stack: Option<Box<RawStack>>,
     },
     Released {
         resource: ResourceId,
@@ -78,6 +80,7 @@ pub(crate) enum What {
         resource: ResourceId,
         task: TaskId,
         operation: &'static str,
+        until: Nanos,
         stack: Option<Box<RawStack>>,
     },
     /// A task gave permits back, and they went to one who waits.

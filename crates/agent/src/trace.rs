@@ -16,7 +16,7 @@ use crate::session::Session;
 use crate::slots;
 use crate::wakes;
 use fields::Fields;
-use pollscope_recording::TaskId;
+use pollscope_recording::{Nanos, TaskId};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,6 +93,8 @@ struct Operation {
     /// Permits it asks for and has been given.
     requested: u64,
     obtained: u64,
+    /// Of a timer: when it fires.
+    until: Nanos,
 }
 
 static ALIVE: [Mutex<Option<HashMap<u64, Alive>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];

@@ -334,7 +334,7 @@ events! {
     Released {
         /// What was given back.
         resource: ResourceId,
-        /// Who gave it back.
+        /// Who gave it back. Where a task spawned by the taker did (a pool takes connections back so): the taker.
         task: TaskId,
         /// Permits given back.
         permits: u64,
@@ -350,6 +350,18 @@ events! {
         task: TaskId,
         /// tokio's name of the operation, e.g. `Mutex::lock`.
         operation: Text,
+        /// Of a timer: when it fires. 0 if nothing tells when the wait ends.
+        until: Nanos,
+    }
+    /// The stack on which a task took permits it still holds. Written for some of the holders of a semaphore that
+    /// somebody has waited for for long; `at` is when it was written.
+    HoldStack {
+        /// What was taken.
+        resource: ResourceId,
+        /// Who took it.
+        task: TaskId,
+        /// Addresses of the calls (return addresses less one), innermost first.
+        stack: Vec<u64>,
     }
     /// The stack on which a wait began, unwound once it had lasted about a second.
     WaitStack {

@@ -19,6 +19,7 @@ pub struct OpenFacts {
     acquired: BTreeMap<ResourceId, VecDeque<Acquired>>,
     /// Of channels, which nobody holds: who received last.
     receivers: BTreeMap<ResourceId, Released>,
+    hold_stacks: BTreeMap<(ResourceId, TaskId), HoldStack>,
     waits: BTreeMap<WaitId, OpenWait>,
     waits_of: BTreeSet<(TaskId, WaitId)>,
     stalls: Vec<Stall>,
@@ -68,6 +69,7 @@ impl OpenFacts {
                 self.resources.remove(&event.resource);
                 self.acquired.remove(&event.resource);
                 self.receivers.remove(&event.resource);
+                self.hold_stacks.retain(|(resource, _), _| *resource != event.resource);
             }
             Event::Acquired(event) => {
                 let holders = self.acquired.entry(event.resource).or_default();
@@ -91,6 +93,7 @@ impl OpenFacts {
                     open.granted = Some(event.clone());
                 }
             }
+            Event::HoldStack(event) => drop(self.hold_stacks.insert((event.resource, event.task), event.clone())),
             Event::WaitEnd(event) => {
                 if let Some(open) = self.waits.remove(&event.wait) {
                     self.waits_of.remove(&(open.wait.task, open.wait.wait));
@@ -118,6 +121,7 @@ impl OpenFacts {
         self.tasks.values().for_each(|fact| each(fact.clone().into()));
         self.resources.values().for_each(|fact| each(fact.clone().into()));
         self.acquired.values().flatten().for_each(|fact| each(fact.clone().into()));
+        self.hold_stacks.values().for_each(|fact| each(fact.clone().into()));
         self.receivers.values().for_each(|fact| each(fact.clone().into()));
         for open in self.waits.values() {
             each(open.wait.clone().into());
@@ -163,7 +167,11 @@ impl OpenFacts {
                 break;
             }
             left -= held.permits;
-            holders.remove(index);
+            if let Some(gone) = holders.remove(index)
+                && holders.iter().all(|held| held.task != gone.task)
+            {
+                self.hold_stacks.remove(&(gone.resource, gone.task));
+            }
         }
         if holders.is_empty() {
             self.acquired.remove(&released.resource);

@@ -18,10 +18,19 @@ pub(super) fn resource_label(model: &Model, resource: ResourceId) -> String {
     let facts = model.resources.get(&resource).cloned().unwrap_or_default();
     let kind = if facts.kind.is_empty() { "lock".to_owned() } else { facts.kind };
     match (place::location(&facts.made), kind.as_str()) {
-        (Some(at), _) => format!("the {kind} made at {}:{}", at.file, at.line),
+        (Some(at), _) => match library(&at.file) {
+            Some(library) => format!("the {kind} made by {library}"),
+            None => format!("the {kind} made at {}:{}", at.file, at.line),
+        },
         (None, "Channel") if facts.permits > 0 => format!("channel {resource} (of {} places)", facts.permits),
         (None, _) => format!("{} {resource}", kind.to_lowercase()),
     }
+}
+
+/// The name and version of the library a file belongs to, as cargo lays them out.
+fn library(file: &str) -> Option<&str> {
+    let (_, path) = file.split_once("/registry/src/")?;
+    path.split('/').nth(1)
 }
 
 pub(super) fn of_cycle(
@@ -66,11 +75,18 @@ pub(super) fn of_cycle(
         let unpolled = ms(model.last_at.saturating_sub(wait.granted.unwrap_or(wait.since)));
         evidence.push(figure("granted, but its future not polled for", unpolled, "ms", None));
     }
+    let escape = graph.escape(&cycle.tasks);
+    let mut title = (shape.title)(&told);
+    if let Some(escape) = escape {
+        let left = ms(escape.saturating_sub(model.last_at));
+        evidence.push(figure("until the first of their timeouts, which alone can end it", left, "ms", None));
+        title.push_str(", until a timeout ends it");
+    }
     Some(Finding {
         kind: shape.kind.to_owned(),
         severity: Severity::Critical,
-        confidence: if seen_whole { shape.confidence } else { Confidence::Likely },
-        title: (shape.title)(&told),
+        confidence: if seen_whole && escape.is_none() { shape.confidence } else { Confidence::Likely },
+        title,
         culprit: Culprit {
             task: Some(place::task(model, last.task)),
             at: blame.at.clone(),

@@ -29,6 +29,7 @@ pub(super) struct WaitGraph<'a> {
     pub(super) model: &'a Model,
     pub(super) waits: BTreeMap<TaskId, Vec<&'a WaitFacts>>,
     holders: BTreeMap<ResourceId, BTreeMap<TaskId, Hold>>,
+    settled: BTreeSet<ResourceId>,
     pub(super) stuck: BTreeSet<TaskId>,
 }
 
@@ -39,12 +40,20 @@ impl<'a> WaitGraph<'a> {
             waits.entry(wait.task).or_default().push(wait);
         }
         let holders = holders(model, &waits, thresholds);
-        let mut graph = WaitGraph { model, waits, holders, stuck: BTreeSet::new() };
+        let mut graph = WaitGraph { model, waits, holders, settled: BTreeSet::new(), stuck: BTreeSet::new() };
         graph.stuck = graph.candidates(thresholds);
         loop {
-            // One wait that may end is enough: a `select!` with a timer still moves.
-            let stays =
-                |task: &TaskId| graph.waits.get(task).is_some_and(|waits| waits.iter().all(|wait| graph.lasts(wait)));
+            graph.settled = graph.settled();
+            // One wait that may end is enough: a `select!` with a timer still moves, once the timer fires.
+            let far = model.last_at.saturating_add(thresholds.escape_ns);
+            let stays = |task: &TaskId| {
+                let waits = graph.waits.get(task).map(Vec::as_slice).unwrap_or_default();
+                let (timers, others): (Vec<&WaitFacts>, Vec<&WaitFacts>) =
+                    waits.iter().copied().partition(|wait| wait.until > 0);
+                !others.is_empty()
+                    && timers.iter().all(|timer| timer.until >= far)
+                    && others.iter().all(|wait| graph.lasts(wait))
+            };
             let kept: BTreeSet<TaskId> = graph.stuck.iter().copied().filter(stays).collect();
             if kept.len() == graph.stuck.len() {
                 return graph;
@@ -81,7 +90,8 @@ impl<'a> WaitGraph<'a> {
         let mut holders = holders.keys();
         let kind = self.kind(resource);
         if COUNTED.contains(&kind) {
-            holders.all(|task| self.stuck.contains(task)) && (kind == "Channel" || self.permits_stay(resource, wait))
+            holders.all(|task| self.stuck.contains(task))
+                && (kind == "Channel" || (self.settled.contains(&resource) && self.keeps_its_own(resource, wait)))
         } else if kind == "Mutex" || kind == "RwLock" {
             holders.any(|task| self.stuck.contains(task)) && self.queue_explains(resource, wait)
         } else {
@@ -97,25 +107,43 @@ impl<'a> WaitGraph<'a> {
         !reads(wait) || !own || self.waiting_for(resource).any(|other| !reads(other) && other.since <= wait.since)
     }
 
-    /// Whether the permits of a semaphore are still with those who took them. They move where a permit is sent to a
-    /// task of its own: there the taker waits for the next one, and is not stuck.
-    fn permits_stay(&self, resource: ResourceId, wait: &WaitFacts) -> bool {
+    /// The semaphores whose permits are still with those who took them, and none with somebody unseen.
+    fn settled(&self) -> BTreeSet<ResourceId> {
+        let semaphores = self.model.holders.keys().copied().filter(|&resource| self.kind(resource) == "Semaphore");
+        semaphores.filter(|&resource| self.permits_stay(resource)).collect()
+    }
+
+    fn permits_stay(&self, resource: ResourceId) -> bool {
         let Some(facts) = self.model.resources.get(&resource) else { return false };
-        let stranger = self.model.tasks.get(&facts.stranger);
-        let moves = facts.stranger != 0;
-        if moves && stranger.is_none_or(|stranger| stranger.parent == 0) {
+        let Some(held) = self.model.holders.get(&resource) else { return false };
+        if facts.stranger != 0 || held.iter().any(|(&task, held)| self.passed_on(task, held.since)) {
             return false;
         }
-        if !moves && !wait.operation.ends_with("_owned") {
-            return true;
-        }
+        // No event tells who got a permit from `try_acquire`: then the books show fewer permits than there are. What is
+        // left over where several are taken at once is too few for the next.
+        let total: u64 = held.values().map(|held| held.permits).sum();
+        let taking = held.values().map(|held| held.permits / held.takings.max(1)).max().unwrap_or(1);
+        facts.permits.saturating_sub(total) < taking.max(1)
+    }
+
+    /// Whether a wait like this one tells that permits stay with the task that took them: an owned permit can be sent
+    /// to a task that exists already, and then the taker waits for the next one.
+    fn keeps_its_own(&self, resource: ResourceId, wait: &WaitFacts) -> bool {
         let held = self.model.holders.get(&resource).into_iter().flatten();
         let held: Vec<_> = held.filter(|(task, _)| self.stuck.contains(task)).collect();
-        let hands_on = |task: TaskId, since: Nanos| {
-            let children = self.model.tasks.values().filter(|child| child.parent == task && child.ended.is_none());
-            children.into_iter().any(|child| child.begun >= since)
+        !wait.operation.ends_with("_owned") || (held.len() > 1 && held.iter().all(|(_, held)| held.takings == 1))
+    }
+
+    /// Whether what a task took may be with a task it has spawned since, or one of theirs, that can still move.
+    pub(super) fn passed_on(&self, task: TaskId, since: Nanos) -> bool {
+        let tasks = &self.model.tasks;
+        let descends = |child: TaskId| {
+            let parent = |task: &TaskId| tasks.get(task).map(|facts| facts.parent).filter(|&parent| parent != 0);
+            std::iter::successors(parent(&child), parent).take(8).any(|one| one == task)
         };
-        held.len() > 1 && held.iter().all(|(task, held)| held.takings == 1 && !hands_on(**task, held.since))
+        tasks.iter().any(|(&child, facts)| {
+            facts.ended.is_none() && facts.begun >= since && !self.stuck.contains(&child) && descends(child)
+        })
     }
 
     pub(super) fn kind(&self, resource: ResourceId) -> &str {
@@ -130,6 +158,12 @@ impl<'a> WaitGraph<'a> {
     pub(super) fn holders_of(&self, resource: ResourceId) -> impl Iterator<Item = (TaskId, Hold)> + '_ {
         let holders = self.holders.get(&whole(self.model, resource));
         holders.into_iter().flatten().map(|(&task, &hold)| (task, hold))
+    }
+
+    /// When the first timer ends the wait of one of these tasks, if there is one.
+    pub(super) fn escape(&self, tasks: &BTreeSet<TaskId>) -> Option<Nanos> {
+        let waits = tasks.iter().filter_map(|task| self.waits.get(task)).flatten();
+        waits.map(|wait| wait.until).filter(|&until| until > 0).min()
     }
 
     /// Stuck tasks that hold what `task` waits for.

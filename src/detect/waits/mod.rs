@@ -30,7 +30,8 @@ struct Cycle<'a> {
 
 impl<'a> Cycle<'a> {
     fn new(graph: &WaitGraph<'a>, tasks: BTreeSet<TaskId>) -> Cycle<'a> {
-        let waits: Vec<&WaitFacts> = tasks.iter().filter_map(|task| graph.waits.get(task)).flatten().copied().collect();
+        let waits = tasks.iter().filter_map(|task| graph.waits.get(task)).flatten().copied();
+        let waits: Vec<&WaitFacts> = waits.filter(|wait| wait.until == 0).collect();
         let resources: BTreeSet<ResourceId> = waits.iter().map(|wait| whole(graph.model, wait.resource)).collect();
         let mut holds = Vec::new();
         for &resource in &resources {

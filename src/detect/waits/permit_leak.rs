@@ -1,14 +1,16 @@
 //! `permit-leak`: every permit of a semaphore is with tasks that have ended without giving theirs back.
 
-use pollscope_recording::ResourceId;
+use std::collections::BTreeMap;
+
+use pollscope_recording::{ResourceId, TaskId};
 
 use super::finding::{resource_label, victim};
 use super::graph::WaitGraph;
-use crate::detect::place;
+use crate::detect::place::{self, Blame};
 use crate::detect::{
     Confidence, Culprit, Evidence, Finding, Occurrences, Severity, Stretch, Thresholds, ms, read_more,
 };
-use crate::model::{Held, WaitFacts};
+use crate::model::{Held, Model, WaitFacts};
 use crate::symbols::Symbols;
 
 pub(super) const KIND: &str = "permit-leak";
@@ -19,7 +21,11 @@ pub(super) fn findings(symbols: &mut Symbols, thresholds: &Thresholds, graph: &W
         .filter_map(|(&resource, held)| {
             let waits: Vec<&WaitFacts> = graph.waiting_for(resource).collect();
             let gone = |task| graph.model.tasks.get(task).is_none_or(|facts| facts.ended.is_some());
-            let leaked: u64 = held.iter().filter(|(task, _)| gone(task)).map(|(_, held)| held.permits).sum();
+            // What a task took may be with one it spawned, which gives it back in its time.
+            let lost = |task, held: &Held| gone(task) && !graph.passed_on(*task, held.since);
+            let lost: Vec<(TaskId, &Held)> =
+                held.iter().filter(|(task, held)| lost(task, held)).map(|(&task, held)| (task, held)).collect();
+            let leaked: u64 = lost.iter().map(|(_, held)| held.permits).sum();
             let capacity = graph.model.resources.get(&resource)?.permits;
             // Where a permit was given back by a stranger, permits move, and who has ended may have passed his on.
             let moves = graph.model.resources.get(&resource)?.stranger != 0;
@@ -27,10 +33,37 @@ pub(super) fn findings(symbols: &mut Symbols, thresholds: &Thresholds, graph: &W
             let long = graph.model.last_at.saturating_sub(last) >= thresholds.deadlock_ns;
             let all = capacity > 0 && leaked >= capacity;
             (all && long && !moves)
-                .then(|| finding(symbols, thresholds, graph, resource, &waits, leaked, held))
+                .then(|| finding(symbols, thresholds, graph, resource, &waits, leaked, &lost))
                 .flatten()
         })
         .collect()
+}
+
+/// Where most of the lost permits were taken, as far as it was seen, and who took the last of them.
+fn taken(
+    model: &Model,
+    symbols: &mut Symbols,
+    resource: ResourceId,
+    lost: &[(TaskId, &Held)],
+) -> Option<(TaskId, Blame)> {
+    let mut lines: BTreeMap<(String, u32), (usize, TaskId, Blame)> = BTreeMap::new();
+    for &(task, _) in lost {
+        let Some(stack) = model.hold_stacks.get(&(resource, task)) else { continue };
+        let blame = place::blame(&symbols.stack(stack));
+        let Some(at) = blame.at.clone() else { continue };
+        let (times, last, found) = lines.entry((at.file, at.line)).or_default();
+        (*times, *last, *found) = (*times + 1, task, blame);
+    }
+    lines.into_values().max_by_key(|(times, ..)| *times).map(|(_, task, blame)| (task, blame))
+}
+
+/// Where all waiters wait, if that is one line.
+fn only_line(symbols: &mut Symbols, thresholds: &Thresholds, waits: &[&WaitFacts]) -> Option<Blame> {
+    let seen = waits.iter().filter(|wait| !wait.stack.is_empty()).take(thresholds.victims);
+    let blames: Vec<Blame> = seen.map(|wait| place::blame(&symbols.stack(&wait.stack))).collect();
+    let first = blames.first()?.clone();
+    let same = first.at.is_some() && blames.iter().all(|blame| blame.at == first.at);
+    same.then_some(first)
 }
 
 fn finding(
@@ -40,13 +73,17 @@ fn finding(
     resource: ResourceId,
     waits: &[&WaitFacts],
     leaked: u64,
-    held: &std::collections::BTreeMap<u64, Held>,
+    lost: &[(TaskId, &Held)],
 ) -> Option<Finding> {
     let model = graph.model;
     let first = waits.iter().min_by_key(|wait| wait.since)?;
     let lasted = model.last_at.saturating_sub(first.since);
     let blame = place::blame(&symbols.stack(&first.stack));
-    let leaker = held.iter().max_by_key(|(_, held)| held.since).map(|(&task, _)| task);
+    let taken = taken(model, symbols, resource, lost);
+    let last = lost.iter().max_by_key(|(_, held)| held.since).map(|&(task, _)| task);
+    let leaker = taken.as_ref().map(|(task, _)| *task).or(last);
+    // Failing that, where everybody asks for a permit, if that is one line.
+    let taken = taken.map(|(_, blame)| blame).or_else(|| only_line(symbols, thresholds, waits));
     let made = model.resources.get(&resource).and_then(|facts| place::location(&facts.made));
     let label = resource_label(model, resource);
     let spot = place::line(blame.at.as_ref());
@@ -58,13 +95,13 @@ fn finding(
         confidence: Confidence::Likely,
         title: format!(
             "all {leaked} permits of {label} went with {} task(s) that have ended without giving them back",
-            held.len()
+            lost.len()
         ),
         culprit: Culprit {
             task: leaker.map(|task| place::task(model, task)),
-            at: made.or_else(|| blame.at.clone()),
+            at: taken.as_ref().and_then(|taken| taken.at.clone()).or(made).or_else(|| blame.at.clone()),
             call: None,
-            stack: blame.stack.clone(),
+            stack: taken.as_ref().map(|taken| taken.stack.clone()).unwrap_or_else(|| blame.stack.clone()),
             spans: Vec::new(),
         },
         occurrences: Occurrences {

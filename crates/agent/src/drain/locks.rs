@@ -11,10 +11,22 @@ const LONG: Nanos = 300_000_000;
 /// A lock that was granted and not picked up for this long is told: its task has had every chance to be polled.
 const LEFT: Nanos = 100_000_000;
 
+/// Stacks kept of who holds one resource: permits that are forgotten on purpose never come back.
+const MOST_STACKS: usize = 64;
+/// Tasks that have ended and whose parents are still known: what they spawned may act for them.
+const MOST_ENDED: usize = 4096;
+/// How far up the family of a task is looked for who took what it gives back.
+const GENERATIONS: usize = 4;
+
+struct Holder {
+    taken: words::Acquired,
+    stack: Option<Box<RawStack>>,
+}
+
 struct Lock {
     made: words::Resource,
     contended: bool,
-    holders: Vec<words::Acquired>,
+    holders: Vec<Holder>,
     /// Of a channel: who received last.
     receiver: Option<TaskId>,
 }
@@ -35,6 +47,8 @@ pub(crate) struct Locks {
     /// Waits that are not long yet, and grants that are not left yet, oldest first.
     ripening: VecDeque<(Nanos, WaitId)>,
     granted: VecDeque<(Nanos, WaitId)>,
+    parents: HashMap<TaskId, TaskId>,
+    ended: VecDeque<TaskId>,
     /// Tasks with long waits, and how many: everything else they wait for is told too.
     followed: HashMap<TaskId, usize>,
 }
@@ -56,21 +70,46 @@ impl Locks {
         lock.contended.then(|| words::ResourceEnd { at, resource }.into())
     }
 
+    pub(crate) fn spawned(&mut self, task: TaskId, parent: TaskId) {
+        if parent != 0 {
+            self.parents.insert(task, parent);
+        }
+    }
+
+    pub(crate) fn ended(&mut self, task: TaskId) {
+        self.ended.push_back(task);
+        if self.ended.len() > MOST_ENDED
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.parents.remove(&oldest);
+        }
+    }
+
     pub(crate) fn acquired(
         &mut self,
-        at: Nanos,
-        resource: ResourceId,
-        task: TaskId,
-        permits: u64,
+        taken: words::Acquired,
+        stack: Option<Box<RawStack>>,
         always: bool,
     ) -> Option<Event> {
-        let lock = self.locks.get_mut(&resource)?;
-        let event = words::Acquired { at, resource, task, permits };
+        let lock = self.locks.get_mut(&taken.resource)?;
+        let event = (lock.contended || always).then(|| taken.clone().into());
+        let stack = stack.filter(|_| lock.holders.len() < MOST_STACKS);
         match lock.holders.last_mut() {
-            Some(last) if last.task == task => last.permits += permits,
-            _ => lock.holders.push(event.clone()),
+            Some(last) if last.taken.task == taken.task => {
+                last.taken.permits += taken.permits;
+                last.stack = stack.or(last.stack.take());
+            }
+            _ => lock.holders.push(Holder { taken, stack }),
         }
-        (lock.contended || always).then(|| event.into())
+        event
+    }
+
+    /// Who holds what `task` gives back: itself, or the nearest of those it descends from. A pool returns connections
+    /// from tasks of their own, which whoever drops a connection spawns.
+    fn taker(&self, resource: ResourceId, task: TaskId) -> Option<TaskId> {
+        let holders = &self.locks.get(&resource)?.holders;
+        let family = std::iter::successors(Some(task), |task| self.parents.get(task).copied());
+        family.take(GENERATIONS).find(|one| holders.iter().any(|holder| holder.taken.task == *one))
     }
 
     pub(crate) fn released(&mut self, at: Nanos, resource: ResourceId, task: TaskId, permits: u64) -> Option<Event> {
@@ -79,14 +118,16 @@ impl Locks {
         if contended && self.drops_a_grant(resource, task) {
             return None;
         }
+        let taker = self.taker(resource, task);
         let lock = self.locks.get_mut(&resource)?;
         if &*lock.made.kind == "Channel" {
             let changed = lock.receiver.replace(task) != Some(task);
             return (lock.contended && changed).then(|| words::Released { at, resource, task, permits }.into());
         }
-        if lock.holders.iter().all(|held| held.task != task) {
+        if taker.is_none() {
             lock.made.stranger = task;
         }
+        let task = taker.unwrap_or(task);
         give_back(&mut lock.holders, task, permits);
         lock.contended.then(|| words::Released { at, resource, task, permits }.into())
     }
@@ -124,7 +165,7 @@ impl Locks {
             self.ripening.push_back((at, id));
             if !std::mem::replace(&mut lock.contended, true) {
                 events.push(lock.made.clone().into());
-                events.extend(lock.holders.iter().cloned().map(Event::from));
+                events.extend(lock.holders.iter().map(|holder| holder.taken.clone().into()));
                 let resource = wait.resource;
                 events.extend(lock.receiver.map(|task| words::Released { at, resource, task, permits: 1 }.into()));
             }
@@ -170,6 +211,14 @@ impl Locks {
                 let stack = unwinder.unwind(&stack);
                 events.push(words::WaitStack { at: now, wait, stack }.into());
             }
+            if let Some(lock) = self.locks.get_mut(&waiting.wait.resource) {
+                for holder in &mut lock.holders {
+                    let Some(stack) = holder.stack.take() else { continue };
+                    let (resource, task) = (holder.taken.resource, holder.taken.task);
+                    let stack = unwinder.unwind(&stack);
+                    events.push(words::HoldStack { at: now, resource, task, stack }.into());
+                }
+            }
             *self.followed.entry(task).or_default() += 1;
             for other in self.waits_of.get(&task).into_iter().flatten() {
                 if let Some(waiting) = self.waits.get_mut(other)
@@ -191,15 +240,53 @@ impl Locks {
 
 /// Takes permits from those `task` holds; if it holds none (a guard can be sent to another task) from who has held
 /// them longest.
-fn give_back(holders: &mut Vec<words::Acquired>, task: TaskId, mut permits: u64) {
+fn give_back(holders: &mut Vec<Holder>, task: TaskId, mut permits: u64) {
     while permits > 0 {
-        let own = holders.iter().position(|held| held.task == task);
+        let own = holders.iter().position(|held| held.taken.task == task);
         let Some(index) = own.or((!holders.is_empty()).then_some(0)) else { return };
-        let taken = holders[index].permits.min(permits);
+        let held = &mut holders[index].taken.permits;
+        let taken = permits.min(*held);
         permits -= taken.max(1);
-        holders[index].permits -= taken;
-        if holders[index].permits == 0 {
+        *held -= taken;
+        if *held == 0 {
             holders.remove(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A semaphore of which task 1 took a permit and task `by` gave one back: who was a stranger to it, and who holds.
+    fn given_back(by: TaskId) -> (TaskId, Vec<TaskId>) {
+        let mut locks = Locks::default();
+        let (kind, made) = ("Semaphore".into(), words::Place::default());
+        locks.made(words::Resource { at: 0, resource: 9, parent: 0, kind, made, permits: 2, stranger: 0 });
+        locks.acquired(words::Acquired { at: 1, resource: 9, task: 4, permits: 1 }, None, false);
+        locks.acquired(words::Acquired { at: 2, resource: 9, task: 1, permits: 1 }, None, false);
+        locks.spawned(2, 1);
+        locks.spawned(3, 2);
+        locks.ended(2);
+        locks.released(3, 9, by, 1);
+        let wait = words::Wait { at: 4, wait: 1, resource: 9, task: 5, operation: "".into(), until: 0 };
+        let (mut stranger, mut holders) = (0, Vec::new());
+        for event in locks.wait(wait, None) {
+            match event {
+                Event::Resource(made) => stranger = made.stranger,
+                Event::Acquired(taken) => holders.push(taken.task),
+                _ => {}
+            }
+        }
+        (stranger, holders)
+    }
+
+    #[test]
+    fn what_a_descendant_gives_back_counts_for_who_took_it() {
+        assert_eq!(given_back(1), (0, vec![4]));
+        assert_eq!(given_back(2), (0, vec![4]));
+        assert_eq!(given_back(3), (0, vec![4]));
+        // Somebody else's: the one who has held longest lets go, and permits are known to move.
+        assert_eq!(given_back(7), (7, vec![1]));
     }
 }

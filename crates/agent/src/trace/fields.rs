@@ -27,6 +27,8 @@ pub(super) struct Fields {
     pub(super) permits_requested: Option<u64>,
     pub(super) permits_obtained: Option<u64>,
     pub(super) permits_operation: &'static str,
+    /// Of a timer: milliseconds until it fires.
+    pub(super) duration: Option<u64>,
 }
 
 impl Fields {
@@ -42,6 +44,7 @@ impl Visit for Fields {
             "loc.line" => self.line = value,
             "loc.col" => self.column = value,
             "current_readers" => self.readers = Some(value),
+            "duration" => self.duration = Some(value),
             "permits" => self.permits = Some(value),
             "permits_requested" => self.permits_requested = Some(value),
             "permits_obtained" => self.permits_obtained = Some(value),

@@ -9,6 +9,8 @@ use crate::clock;
 use crate::raw::What;
 use crate::slots;
 use crate::stack::capture_here;
+use pollscope_recording::{Nanos, ResourceId};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An operation on a resource was polled.
 pub(super) fn polled(fields: &Fields) {
@@ -38,7 +40,10 @@ pub(super) fn polled(fields: &Fields) {
     };
     let (wait, resource_id, task) = (operation.number(), resource.number(), current_task());
     if ready && resource.tag() == SEMAPHORE && before.obtained > 0 {
-        slot.note(now, What::Acquired { resource: resource_id, task, permits: before.requested.max(1) });
+        // Permits can be forgotten, and their takers end: then only this tells where they went.
+        let bounds = slot.bounds.filter(|_| is_sampled(resource_id, now));
+        let stack = bounds.as_ref().and_then(capture_here).map(Box::new);
+        slot.note(now, What::Acquired { resource: resource_id, task, permits: before.requested.max(1), stack });
     }
     if before.waiting != ready {
         return;
@@ -51,7 +56,27 @@ pub(super) fn polled(fields: &Fields) {
     let bounds = slot.bounds.as_ref().filter(|_| resource.tag() != OTHER_RESOURCE);
     let stack = bounds.and_then(capture_here).map(Box::new);
     let operation = if resource.tag() == CHANNEL { "mpsc::Sender::send" } else { before.name };
-    slot.note(now, What::Wait { wait, resource: resource_id, task, operation, stack });
+    slot.note(now, What::Wait { wait, resource: resource_id, task, operation, until: before.until, stack });
+}
+
+/// Stacks of takings are copied at this pace for a semaphore, and the first ones all.
+const SAMPLE_EVERY: Nanos = 5_000_000;
+const SAMPLES_AHEAD: Nanos = 128 * SAMPLE_EVERY;
+/// Up to when the pace is used up, for the semaphores whose numbers share the entry.
+static SAMPLED: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+
+/// Whether the stack of this taking is to be copied.
+fn is_sampled(resource: ResourceId, now: Nanos) -> bool {
+    let entry = &SAMPLED[resource as usize % SAMPLED.len()];
+    let used = entry.load(Ordering::Relaxed);
+    let ahead = used.saturating_sub(now);
+    // When takings come in pairs and only one can be told, it must not always be the first.
+    let passes = now.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 1;
+    if ahead >= SAMPLES_AHEAD || (ahead >= SAMPLES_AHEAD / 2 && passes) {
+        return false;
+    }
+    let next = used.max(now) + SAMPLE_EVERY;
+    entry.compare_exchange(used, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// Permits were asked for, or given to an operation.
@@ -105,7 +130,7 @@ pub(super) fn state(fields: &Fields) {
                 _ => return,
             };
             let what = match taken {
-                true => What::Acquired { resource: number, task, permits: 1 },
+                true => What::Acquired { resource: number, task, permits: 1, stack: None },
                 false => What::Released { resource: number, task, permits: 1 },
             };
             slot.note(clock::now(), what);
@@ -117,6 +142,12 @@ pub(super) fn state(fields: &Fields) {
                 "add" => slot.note(clock::now(), What::Released { resource: number, task, permits }),
                 _ => {}
             }
+        }
+        OTHER_RESOURCE => {
+            let Some(operation) = innermost(|span| span.tag() == OPERATION) else { return };
+            let Some(duration) = fields.duration else { return };
+            let until = clock::now().saturating_add(duration.saturating_mul(1_000_000));
+            with_operation(operation, |operation| operation.until = until);
         }
         PART_OF_LOCK => {}
         _ => {}

@@ -2,10 +2,11 @@
 
 use super::{RawStack, ThreadBounds};
 
-/// An await stack is shallow; this runs on the program's threads and must stay cheap.
-const MOST: u64 = 16 * 1024;
+/// This runs on the program's threads and must stay cheap. Optimized await stacks are shallow; through a database pool,
+/// unoptimized ones are not.
+const MOST: u64 = 64 * 1024;
 
-/// Copies this thread's stack from here up to `high` (16 KiB at most) into `into`, and
+/// Copies this thread's stack from here up to `high` (64 KiB at most) into `into`, and
 /// gives pc, sp, fp and lr. None if `high` is not above the stack pointer.
 #[inline(always)]
 fn copy_here(high: u64, into: &mut Vec<u8>) -> Option<(u64, u64, u64, u64)> {
