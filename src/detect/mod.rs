@@ -118,7 +118,7 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         Verdict::Findings
     } else if machine {
         Verdict::Environment
-    } else if model.polls_seen() > 0 {
+    } else if model.polls_seen() > 0 && model.sees_tasks() {
         Verdict::Healthy
     } else {
         Verdict::Unknown

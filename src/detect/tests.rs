@@ -147,7 +147,19 @@ fn locks() -> Model {
     let mut model = program("hooks,tracing,watchdog");
     for resource in [1, 2] {
         let made = place(10 + resource as u32);
-        model.feed(&Resource { at: 0, resource, parent: 0, kind: text("Mutex"), made, permits: 0, stranger: 0 }.into());
+        model.feed(
+            &Resource {
+                at: 0,
+                resource,
+                parent: 0,
+                kind: text("Mutex"),
+                made,
+                permits: 0,
+                returned: false,
+                stranger: 0,
+            }
+            .into(),
+        );
         model.feed(&Acquired { at: 5 * MS, resource, task: resource, permits: 1 }.into());
     }
     for (wait, task, resource) in [(1, 1, 2), (2, 2, 1), (3, 3, 1)] {
@@ -181,8 +193,17 @@ fn a_wait_too_short_or_with_progress_or_beside_a_timer_is_no_deadlock() {
     alive(&mut short, 500 * MS);
     let mut timer = locks();
     timer.feed(
-        &Resource { at: 0, resource: 9, parent: 0, kind: text("Sleep"), made: place(1), permits: 0, stranger: 0 }
-            .into(),
+        &Resource {
+            at: 0,
+            resource: 9,
+            parent: 0,
+            kind: text("Sleep"),
+            made: place(1),
+            permits: 0,
+            returned: false,
+            stranger: 0,
+        }
+        .into(),
     );
     timer.feed(&Wait { at: 13 * MS, wait: 9, resource: 9, task: 1, operation: text("Sleep"), until: 0 }.into());
     alive(&mut timer, 2000 * MS);
@@ -213,8 +234,10 @@ fn a_timeout_far_away_frees_nobody_yet() {
 /// Tasks 1 and 2 hold a permit each of a semaphore of `permits`, and want one more.
 fn permits(permits: u64, stranger: u64) -> Model {
     let mut model = program("hooks,tracing,watchdog");
-    let made = place(10);
-    model.feed(&Resource { at: 0, resource: 1, parent: 0, kind: text("Semaphore"), made, permits, stranger }.into());
+    let (made, returned) = (place(10), true);
+    model.feed(
+        &Resource { at: 0, resource: 1, parent: 0, kind: text("Semaphore"), made, permits, returned, stranger }.into(),
+    );
     for task in [1, 2] {
         model.feed(&Acquired { at: 5 * MS, resource: 1, task, permits: 1 }.into());
     }

@@ -4,7 +4,7 @@ use pollscope_recording::{Event, Nanos, Polls, ResourceId, TaskId};
 
 use super::{
     DelayFacts, Held, KEPT, KEPT_DEAD_TASKS, KEPT_RECENT, KEPT_SAMPLES, LateBeatFacts, Model, ProcessFacts, RECENT,
-    ResourceFacts, RuntimeFacts, Sample, Stall, TaskFacts, ThreadFacts, WaitFacts,
+    ResourceFacts, RuntimeFacts, Sample, Stall, ThreadFacts, WaitFacts,
 };
 
 impl Model {
@@ -54,9 +54,9 @@ impl Model {
                 self.threads.insert(thread.tid, facts);
             }
             Event::Task(task) => {
-                // Said again at the start of each segment: the first time is when it was spawned.
-                let new = || TaskFacts { begun: at, ..TaskFacts::default() };
-                let facts = self.tasks.entry(task.task).or_insert_with(new);
+                // Said again at the start of each segment, with the time of its spawn.
+                let facts = self.tasks.entry(task.task).or_default();
+                facts.begun = at;
                 facts.runtime = task.runtime;
                 facts.kind = task.kind.to_string();
                 facts.name = task.name.to_string();
@@ -126,6 +126,7 @@ impl Model {
                     parent: resource.parent,
                     made: resource.made.clone(),
                     permits: resource.permits,
+                    returned: resource.returned,
                     stranger: resource.stranger,
                     receiver,
                 };
@@ -201,6 +202,7 @@ impl Model {
         let Some(holders) = self.holders.get_mut(&resource) else { return };
         // A guard may be dropped by another task than took it; then the one who has held it longest lets go.
         let owner = if holders.contains_key(&task) {
+            facts.returned = true;
             task
         } else {
             facts.stranger = task;

@@ -144,6 +144,8 @@ pub struct ResourceFacts {
     pub made: Place,
     /// Permits or places it began with; 0 if unknown.
     pub permits: u64,
+    /// Whether a task that took permits has given some back.
+    pub returned: bool,
     /// A task that gave permits back without having taken any; 0 if there was none.
     pub stranger: TaskId,
     /// Of a channel: who received last.

@@ -93,6 +93,11 @@ impl Model {
         self.process.as_ref().is_some_and(|process| process.sources.iter().any(|one| one == source))
     }
 
+    /// Whether the polls of its tasks could be seen at all.
+    pub fn sees_tasks(&self) -> bool {
+        self.has_source("hooks") || self.has_source("tracing")
+    }
+
     /// How long the program was observed.
     pub fn observed_ns(&self) -> Nanos {
         self.last_at.saturating_sub(self.first_at)

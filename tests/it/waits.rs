@@ -28,7 +28,7 @@ const STUCK: [(&str, &str); 14] = [
     ("patient", "lock-cycle"),
 ];
 
-const MOVING: [&str; 15] = [
+const MOVING: [&str; 16] = [
     "long_holder",
     "nested_holders",
     "moved_permits",
@@ -36,6 +36,7 @@ const MOVING: [&str; 15] = [
     "forgotten_permits",
     "inherited_permits",
     "tried_permits",
+    "rate_limit",
     "select_borrowed",
     "timed_locks",
     "slow_consumer",
@@ -52,6 +53,8 @@ fn start(place: &Path, name: &str, runtime: &str) -> Child {
         .args(["record", "--seconds", "3", "--format", "json", "--out", &format!("{name}-{runtime}"), "--"])
         .arg(program("waits"))
         .args([name, runtime])
+        // Built in this workspace they hold the collectors, so the recorder would not decide by itself.
+        .env("POLLSCOPE_TRACE", "1")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -150,3 +150,27 @@ pub(super) async fn tried_permits() {
         drop(task.await);
     }
 }
+
+/// So many requests in two seconds: nobody gives a permit back, the clock does.
+pub(super) async fn rate_limit() {
+    let gate = Arc::new(Semaphore::new(3));
+    let filled = gate.clone();
+    tokio::spawn(async move {
+        loop {
+            sleep(ms(2_000)).await;
+            filled.add_permits(3);
+        }
+    });
+    let mut requests = Vec::new();
+    for _ in 0..5 {
+        let gate = gate.clone();
+        requests.push(tokio::spawn(async move {
+            if let Ok(permit) = gate.acquire().await {
+                permit.forget();
+            }
+        }));
+    }
+    for request in requests {
+        drop(request.await);
+    }
+}

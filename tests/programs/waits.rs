@@ -44,7 +44,7 @@ fn chosen() -> Program {
     let programs = programs!(
         abba, five, mixed, owned, relock, reread, upgrade, pool, circle, self_send, futurelock, leak,
         returned_pool, patient,
-        forgotten_permits, inherited_permits, tried_permits,
+        forgotten_permits, inherited_permits, tried_permits, rate_limit,
         long_holder, nested_holders, moved_permits, dispatched_permits, select_borrowed, timed_locks, slow_consumer,
         notify_under_lock, writer_behind_readers, ordered_locks, draining_pool, idle_server,
     );

@@ -93,7 +93,13 @@ impl Drain {
             build_id: build_id.unwrap_or("").into(),
             wall_ns: clock::wall(),
             tokio: env!("POLLSCOPE_TOKIO_VERSION").into(),
-            sources: if self.session.tracing { "hooks,tracing,watchdog" } else { "hooks,watchdog" }.into(),
+            sources: match self.session.tracing {
+                // Both come from parts of tokio that are compiled only then.
+                _ if cfg!(not(tokio_unstable)) => "watchdog",
+                true => "hooks,tracing,watchdog",
+                false => "hooks,watchdog",
+            }
+            .into(),
             level: if self.session.full { "full" } else { "summary" }.into(),
             segment: 0,
         });
@@ -209,7 +215,16 @@ impl Drain {
             }
             What::Made { resource, parent, kind, made } => {
                 let (kind, made) = (self.text(kind), made.map(|made| self.place(made)).unwrap_or_default());
-                self.locks.made(words::Resource { at, resource, parent, kind, made, permits: 0, stranger: 0 });
+                self.locks.made(words::Resource {
+                    at,
+                    resource,
+                    parent,
+                    kind,
+                    made,
+                    permits: 0,
+                    returned: false,
+                    stranger: 0,
+                });
             }
             What::Capacity { resource, permits } => self.locks.capacity(resource, permits),
             What::HandedOver { wait, task, permits } => {

@@ -310,6 +310,9 @@ events! {
         made: Place,
         /// Permits a semaphore or places a channel began with; 0 for locks and if unknown.
         permits: u64,
+        /// Whether a task that took permits has given some back, or a task it spawned has for it. False for what is only
+        /// ever refilled from outside, like a limit of requests a second.
+        returned: bool,
         /// A task that gave permits back without having taken any, the latest; 0 if there was none. Where there is one,
         /// permits move between tasks, and who holds them is less certain.
         stranger: TaskId,

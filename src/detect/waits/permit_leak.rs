@@ -26,13 +26,15 @@ pub(super) fn findings(symbols: &mut Symbols, thresholds: &Thresholds, graph: &W
             let lost: Vec<(TaskId, &Held)> =
                 held.iter().filter(|(task, held)| lost(task, held)).map(|(&task, held)| (task, held)).collect();
             let leaked: u64 = lost.iter().map(|(_, held)| held.permits).sum();
-            let capacity = graph.model.resources.get(&resource)?.permits;
             // Where a permit was given back by a stranger, permits move, and who has ended may have passed his on.
-            let moves = graph.model.resources.get(&resource)?.stranger != 0;
+            let facts = graph.model.resources.get(&resource)?;
+            let moves = facts.stranger != 0;
+            // What is only ever refilled from outside is a limit of requests a second, and this its first pause.
+            let returned = facts.returned;
             let last = waits.iter().map(|wait| wait.since).max()?;
             let long = graph.model.last_at.saturating_sub(last) >= thresholds.deadlock_ns;
-            let all = capacity > 0 && leaked >= capacity;
-            (all && long && !moves)
+            let all = facts.permits > 0 && leaked >= facts.permits;
+            (all && long && returned && !moves)
                 .then(|| finding(symbols, thresholds, graph, resource, &waits, leaked, &lost))
                 .flatten()
         })

@@ -124,8 +124,9 @@ impl Locks {
             let changed = lock.receiver.replace(task) != Some(task);
             return (lock.contended && changed).then(|| words::Released { at, resource, task, permits }.into());
         }
-        if taker.is_none() {
-            lock.made.stranger = task;
+        match taker {
+            Some(_) => lock.made.returned = true,
+            None => lock.made.stranger = task,
         }
         let task = taker.unwrap_or(task);
         give_back(&mut lock.holders, task, permits);
@@ -262,7 +263,16 @@ mod tests {
     fn given_back(by: TaskId) -> (TaskId, Vec<TaskId>) {
         let mut locks = Locks::default();
         let (kind, made) = ("Semaphore".into(), words::Place::default());
-        locks.made(words::Resource { at: 0, resource: 9, parent: 0, kind, made, permits: 2, stranger: 0 });
+        locks.made(words::Resource {
+            at: 0,
+            resource: 9,
+            parent: 0,
+            kind,
+            made,
+            permits: 2,
+            returned: false,
+            stranger: 0,
+        });
         locks.acquired(words::Acquired { at: 1, resource: 9, task: 4, permits: 1 }, None, false);
         locks.acquired(words::Acquired { at: 2, resource: 9, task: 1, permits: 1 }, None, false);
         locks.spawned(2, 1);
