@@ -38,6 +38,8 @@ pub struct Thresholds {
     pub stuck_ns: u64,
     /// A long poll that hurt nobody is still told from here on.
     pub info_ns: u64,
+    /// Run delay of long polls, in all, from which the machine is to blame.
+    pub crowded_ns: u64,
     /// How long all waits of a cycle must have lasted without progress.
     pub deadlock_ns: u64,
     /// A timer that fires no sooner than this frees nobody yet: until then, its task is as stuck as without one.
@@ -63,6 +65,7 @@ impl Default for Thresholds {
             critical_ns: 100_000_000,
             stuck_ns: 1_000_000_000,
             info_ns: 50_000_000,
+            crowded_ns: 100_000_000,
             deadlock_ns: 1_000_000_000,
             escape_ns: 1_000_000_000,
             slack_ns: 50_000_000,
@@ -92,7 +95,7 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         symbols.add_module(module);
     }
     let polls = open_polls::judge(model, symbols, thresholds);
-    let environment = environment::detect(model, &polls);
+    let environment = environment::detect(model, &polls, thresholds);
     let machine = environment.answer == Answer::Found;
     let mut outcomes = vec![
         blocking_call::detect(model, &polls, thresholds),

@@ -102,7 +102,9 @@ fn what_only_waits_for_long_is_met_with_silence() {
         let started: Vec<_> = MOVING.iter().map(|name| (name, start(place.path(), name, runtime))).collect();
         for (name, recorder) in started {
             let diagnosis = diagnosed(recorder);
-            assert_eq!(diagnosis["verdict"], "healthy", "{name} on {runtime}: {diagnosis:#}");
+            // Many programs at once are a crowd, which may be told.
+            let silent = ["healthy", "environment"].iter().any(|verdict| diagnosis["verdict"] == *verdict);
+            assert!(silent, "{name} on {runtime}: {diagnosis:#}");
         }
     }
 }
