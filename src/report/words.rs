@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_library_is_named_without_its_shelf() {
-        let shelf = "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
+        let shelf = "/home/dev/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
         assert_eq!(library_file(&format!("{shelf}/tokio-1.54.1/src/task.rs")), "tokio-1.54.1/src/task.rs");
         assert_eq!(library_file("/rustc/5980/library/std/src/io.rs"), "library/std/src/io.rs");
         assert_eq!(library_file("src/main.rs"), "src/main.rs");
