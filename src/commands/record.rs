@@ -49,7 +49,7 @@ pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
         terminal::note("pollscope: nothing is collected after Ctrl-C; --seconds N ends both passes by itself");
     } else {
         // What ends by itself may take longer with the collectors; what was stopped is stopped again.
-        let limit = options.seconds.map_or(outcome.took * 2 + PATIENCE, Duration::from_secs);
+        let limit = if outcome.stopped { outcome.took } else { outcome.took * 2 + PATIENCE };
         second_pass(command(), &folder, &options.collect, &name, (&outcome, limit))?;
     }
     Ok(status)
