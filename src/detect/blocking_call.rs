@@ -34,10 +34,8 @@ pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Threshold
 pub(super) fn outcome(model: &Model, kind: &str, findings: Vec<super::Finding>, clear: &str) -> Outcome {
     let mut outcome = if !findings.is_empty() {
         Outcome::new(kind, Answer::Found, format!("long polls at {} place(s)", findings.len()))
-    } else if !model.sees_tasks() {
-        Outcome::new(kind, Answer::CannotTell, "the polls of tasks cannot be seen in this program")
-    } else if model.polls_seen() == 0 {
-        Outcome::new(kind, Answer::CannotTell, "no poll was seen")
+    } else if let Some(why) = super::unseen(model) {
+        Outcome::new(kind, Answer::CannotTell, why)
     } else if !model.has_source("watchdog") {
         Outcome::new(
             kind,

@@ -68,10 +68,8 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
             place::task_label(model, task),
         );
         Outcome::new(KIND, Answer::CannotTell, why)
-    } else if !model.sees_tasks() {
-        Outcome::new(KIND, Answer::CannotTell, "the polls of tasks cannot be seen in this program")
-    } else if model.polls_seen() == 0 {
-        Outcome::new(KIND, Answer::CannotTell, "no poll was seen")
+    } else if let Some(why) = super::unseen(model) {
+        Outcome::new(KIND, Answer::CannotTell, why)
     } else {
         Outcome::new(KIND, Answer::Clear, "no task asked for its own next poll again and again")
     };

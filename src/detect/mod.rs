@@ -89,6 +89,17 @@ impl Outcome {
     }
 }
 
+/// Why nothing can be said about the polls of tasks, where that is so.
+fn unseen(model: &Model) -> Option<&'static str> {
+    if !model.sees_tasks() {
+        Some("the polls of tasks cannot be seen in this program")
+    } else if model.polls_seen() == 0 {
+        Some("no poll was seen")
+    } else {
+        None
+    }
+}
+
 /// Concludes what is wrong, from what is known so far.
 pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Diagnosis {
     for module in &model.modules {
@@ -121,7 +132,7 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         Verdict::Findings
     } else if machine {
         Verdict::Environment
-    } else if model.polls_seen() > 0 && model.sees_tasks() {
+    } else if unseen(model).is_none() {
         Verdict::Healthy
     } else {
         Verdict::Unknown

@@ -42,10 +42,8 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
             ),
         };
         Outcome::new(KIND, if tracing { Answer::Found } else { Answer::CannotTell }, why)
-    } else if !model.sees_tasks() {
-        Outcome::new(KIND, Answer::CannotTell, "the polls of tasks cannot be seen in this program")
-    } else if model.polls_seen() == 0 {
-        Outcome::new(KIND, Answer::CannotTell, "no poll was seen")
+    } else if let Some(why) = super::unseen(model) {
+        Outcome::new(KIND, Answer::CannotTell, why)
     } else if model.panics.is_empty() {
         Outcome::new(KIND, Answer::Clear, "no task panicked")
     } else {
