@@ -160,7 +160,7 @@ fn locks() -> Model {
             }
             .into(),
         );
-        model.feed(&Acquired { at: 5 * MS, resource, task: resource, permits: 1 }.into());
+        model.feed(&Acquired { at: 5 * MS, resource, task: resource, permits: 1, owned: false }.into());
     }
     for (wait, task, resource) in [(1, 1, 2), (2, 2, 1), (3, 3, 1)] {
         let at = (10 + wait) * MS;
@@ -239,7 +239,7 @@ fn permits(permits: u64, stranger: u64) -> Model {
         &Resource { at: 0, resource: 1, parent: 0, kind: text("Semaphore"), made, permits, returned, stranger }.into(),
     );
     for task in [1, 2] {
-        model.feed(&Acquired { at: 5 * MS, resource: 1, task, permits: 1 }.into());
+        model.feed(&Acquired { at: 5 * MS, resource: 1, task, permits: 1, owned: false }.into());
     }
     for (wait, task) in [(1, 1), (2, 2)] {
         let operation = text("Semaphore::acquire");

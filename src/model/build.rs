@@ -120,7 +120,8 @@ impl Model {
         let at = event.at();
         match event {
             Event::Resource(resource) => {
-                let receiver = self.resources.get(&resource.resource).and_then(|known| known.receiver);
+                // Told again when it is known better; what other events tell of it still holds.
+                let known = self.resources.remove(&resource.resource).unwrap_or_default();
                 let facts = ResourceFacts {
                     kind: resource.kind.to_string(),
                     parent: resource.parent,
@@ -128,7 +129,7 @@ impl Model {
                     permits: resource.permits,
                     returned: resource.returned,
                     stranger: resource.stranger,
-                    receiver,
+                    ..known
                 };
                 self.resources.insert(resource.resource, facts);
             }
@@ -141,15 +142,21 @@ impl Model {
                 let held = self.holders.entry(taken.resource).or_default().entry(taken.task).or_default();
                 // Said again at the start of each segment, with its own time: the same fact, not one more permit.
                 if held.permits == 0 {
-                    *held = Held { permits: taken.permits.max(1), takings: 1, since: at, last: at };
+                    let (permits, owned) = (taken.permits.max(1), taken.owned);
+                    *held = Held { permits, takings: 1, since: at, last: at, owned };
                 } else if at > held.last {
                     *held = Held {
                         permits: held.permits + taken.permits.max(1),
                         takings: held.takings + 1,
                         last: at,
+                        owned: held.owned || taken.owned,
                         ..*held
                     };
                 }
+            }
+            Event::Books(books) => {
+                let facts = self.resources.entry(books.resource).or_default();
+                (facts.balanced, facts.stays) = (books.balanced, books.stays);
             }
             Event::Released(given) => self.released(given.resource, given.task, given.permits.max(1)),
             Event::Wait(wait) => {
@@ -167,6 +174,11 @@ impl Model {
             Event::WaitStack(wait) => {
                 if let Some(facts) = self.waits.get_mut(&wait.wait) {
                     facts.stack = wait.stack.clone();
+                }
+            }
+            Event::WaitIdle(wait) => {
+                if let Some(facts) = self.waits.get_mut(&wait.wait) {
+                    facts.idle = wait.idle;
                 }
             }
             Event::Granted(granted) => {

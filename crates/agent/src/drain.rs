@@ -1,5 +1,6 @@
 //! The drain: the one thread that takes what the others noted, orders it by time and writes it. Never a runtime worker.
 
+mod books;
 mod locks;
 
 use crate::clock;
@@ -193,7 +194,10 @@ impl Drain {
     fn tell(&mut self, tid: i32, raw: Raw) {
         let (at, tid) = (raw.at, tid as u64);
         match raw.what {
-            What::Poll { task, duration } => self.write(words::Poll { at, task, tid, duration_ns: duration }),
+            What::Poll { task, duration } => {
+                self.locks.polled(task, at);
+                self.write(words::Poll { at, task, tid, duration_ns: duration });
+            }
             What::Delay { task, delay } => self.write(words::Delay { at, task, tid, delay_ns: delay }),
             What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
             What::End { task } => {
@@ -228,22 +232,22 @@ impl Drain {
             }
             What::Capacity { resource, permits } => self.locks.capacity(resource, permits),
             What::HandedOver { wait, task, permits } => {
-                let event = self.locks.handed_over(at, wait, task, permits);
-                event.into_iter().for_each(|event| self.write(event));
+                let events = self.locks.handed_over(at, wait, task, permits);
+                events.into_iter().for_each(|event| self.write(event));
             }
             What::Granted { wait } => self.locks.granted(at, wait),
             What::Dropped { resource } => {
                 let events = self.locks.dropped(at, resource);
                 events.into_iter().for_each(|event| self.write(event));
             }
-            What::Acquired { resource, task, permits, stack } => {
-                let taken = words::Acquired { at, resource, task, permits };
-                let event = self.locks.acquired(taken, stack, self.session.full);
-                event.into_iter().for_each(|event| self.write(event));
+            What::Acquired { resource, task, permits, owned, stack } => {
+                let taken = words::Acquired { at, resource, task, permits, owned };
+                let events = self.locks.acquired(taken, stack, self.session.full);
+                events.into_iter().for_each(|event| self.write(event));
             }
             What::Released { resource, task, permits } => {
-                let event = self.locks.released(at, resource, task, permits);
-                event.into_iter().for_each(|event| self.write(event));
+                let events = self.locks.released(at, resource, task, permits);
+                events.into_iter().for_each(|event| self.write(event));
             }
             What::Wait { wait, resource, task, operation, until, stack } => {
                 let operation = self.text(operation);
@@ -276,6 +280,7 @@ impl Drain {
             let mut events = Vec::new();
             self.lost_polls += self.spare.take(|entry| {
                 self.suspects.polled(entry.task, entry.polls, entry.busy);
+                self.locks.polled(entry.task, entry.last);
                 events.push(words::Polls {
                     at: now,
                     task: entry.task,
@@ -289,6 +294,7 @@ impl Drain {
             });
             events.into_iter().for_each(|event| self.write(event));
         }
+        self.locks.idle(now).into_iter().for_each(|event| self.write(event));
         if let Some(event) = self.suspects.turn(from, now, self.session.tracing) {
             self.write(event);
         }

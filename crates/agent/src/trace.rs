@@ -16,7 +16,7 @@ use crate::session::Session;
 use crate::slots;
 use crate::wakes;
 use fields::Fields;
-use pollscope_recording::{Nanos, TaskId};
+use pollscope_recording::{Nanos, TaskId, WaitId};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,6 +95,8 @@ struct Operation {
     obtained: u64,
     /// Of a timer: when it fires.
     until: Nanos,
+    /// When it was polled last.
+    polled: Nanos,
 }
 
 static ALIVE: [Mutex<Option<HashMap<u64, Alive>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
@@ -168,6 +170,11 @@ pub(crate) fn new_span(session: &Session, attributes: &span::Attributes<'_>) -> 
 
 fn keep(span: Span, operation: Operation) {
     with_alive(span, |alive| alive.insert(span.0, Alive { handles: 1, operation }));
+}
+
+/// When a wait under way was polled last.
+pub(crate) fn last_polled(wait: WaitId) -> Option<Nanos> {
+    with_operation(Span::new(OPERATION, wait), |operation| operation.polled)
 }
 
 /// Whether an operation is that of a semaphore, which may be inside another.

@@ -85,7 +85,11 @@ pub(super) fn of_cycle(
     Some(Finding {
         kind: shape.kind.to_owned(),
         severity: Severity::Critical,
-        confidence: if seen_whole && escape.is_none() { shape.confidence } else { Confidence::Likely },
+        confidence: if seen_whole && escape.is_none() && graph.is_sure(cycle) {
+            shape.confidence
+        } else {
+            Confidence::Likely
+        },
         title,
         culprit: Culprit {
             task: Some(place::task(model, last.task)),
