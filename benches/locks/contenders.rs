@@ -23,12 +23,7 @@ pub(crate) struct Contender {
 /// The first is what the others are compared with.
 pub(crate) const CONTENDERS: [Contender; 4] = [
     Contender { name: "bare", what: "tokio, nobody listening", prepare: |_, _| {}, run: bare },
-    Contender {
-        name: "dormant",
-        what: "the agent linked and asleep",
-        prepare: |_, _| {},
-        run: under_agent,
-    },
+    Contender { name: "dormant", what: "the agent linked and asleep", prepare: |_, _| {}, run: under_agent },
     Contender {
         name: "agent",
         what: "the agent recording: hooks, tracing, watchdog; level summary",

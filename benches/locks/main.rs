@@ -65,7 +65,8 @@ fn measured(contender: &str, workload: &str, millis: &str) -> Result<String, Str
 fn compare(plan: &Plan, json: Option<PathBuf>) -> Result<String, String> {
     let rows = rounds::run(plan)?;
     if let Some(file) = json {
-        std::fs::write(&file, table::json(&rows)).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        std::fs::write(&file, table::json(&rows))
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     Ok(table::text(&rows))
 }

@@ -40,8 +40,13 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, String> {
             for turn in 0..plan.contenders.len() {
                 let of_contender = (turn + round) % plan.contenders.len();
                 let contender = plan.contenders[of_contender];
-                let row = samples.entry((of_workload, of_contender)).or_insert_with(|| {
-                    Row { workload, contender, nanos: Vec::new(), ratios: Vec::new(), dropped: 0, load: 0.0 }
+                let row = samples.entry((of_workload, of_contender)).or_insert_with(|| Row {
+                    workload,
+                    contender,
+                    nanos: Vec::new(),
+                    ratios: Vec::new(),
+                    dropped: 0,
+                    load: 0.0,
                 });
                 row.load = load();
                 let (measured, dropped) = child(contender, workload, plan.lasting)?;

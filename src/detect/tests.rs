@@ -274,6 +274,62 @@ fn permits_are_concluded_from_only_where_all_are_accounted_for() {
 }
 
 #[test]
+fn a_stranger_is_forgiven_while_the_books_are_balanced() {
+    for (capacity, balanced, answers_so) in
+        [(2, true, Answer::Found), (2, false, Answer::Clear), (3, true, Answer::Clear)]
+    {
+        let mut model = permits(capacity, 7);
+        model.feed(&Books { at: 5 * MS, resource: 1, balanced, stays: false }.into());
+        alive(&mut model, 2000 * MS);
+        let found = answers(&model);
+        assert_eq!(answer(&found, "pool-starvation"), Some(answers_so));
+        assert!(found.findings.iter().all(|finding| finding.confidence == Confidence::Likely));
+    }
+}
+
+#[test]
+fn a_task_that_left_its_wait_aside_does_not_wait_there() {
+    for idle in [true, false] {
+        let mut model = locks();
+        model.feed(&WaitIdle { at: 700 * MS, wait: 2, idle: true }.into());
+        model.feed(&WaitIdle { at: 800 * MS, wait: 2, idle }.into());
+        alive(&mut model, 2000 * MS);
+        let answers_so = if idle { Answer::Clear } else { Answer::Found };
+        assert_eq!(answer(&answers(&model), "lock-cycle"), Some(answers_so));
+    }
+}
+
+/// Task 1 waits for a lock it took; whether the guard is still its own is another question.
+#[test]
+fn a_guard_that_can_be_sent_is_held_only_where_it_stays() {
+    let spawned = |parent| {
+        let (kind, name, spawned) = (text("task"), text(""), place(70));
+        Task { at: 6 * MS, task: 3, runtime: 1, kind, name, spawned, parent }
+    };
+    let busy = Poll { at: 900 * MS, task: 9, tid: 10, duration_ns: MS };
+    for (owned, stays, child, busy, answers_so) in [
+        (false, false, None, Some(busy.clone()), Answer::Found),
+        (true, false, None, None, Answer::Found),
+        (true, false, None, Some(busy.clone()), Answer::Clear),
+        (true, true, None, Some(busy.clone()), Answer::Found),
+        (true, true, Some(spawned(1)), Some(busy), Answer::Clear),
+    ] {
+        let mut model = program("hooks,tracing,watchdog");
+        let (kind, made) = (text("Mutex"), place(10));
+        let (parent, permits, returned, stranger) = (0, 0, false, 0);
+        model.feed(&Resource { at: 0, resource: 1, parent, kind, made, permits, returned, stranger }.into());
+        model.feed(&Books { at: 0, resource: 1, balanced: true, stays }.into());
+        model.feed(&Acquired { at: 500 * MS, resource: 1, task: 1, permits: 1, owned }.into());
+        child.into_iter().for_each(|child| model.feed(&Task { at: 501 * MS, ..child }.into()));
+        let operation = text("Mutex::lock");
+        model.feed(&Wait { at: 510 * MS, wait: 1, resource: 1, task: 1, operation, until: 0 }.into());
+        busy.into_iter().for_each(|poll| model.feed(&poll.into()));
+        alive(&mut model, 2000 * MS);
+        assert_eq!(answer(&answers(&model), "self-deadlock"), Some(answers_so), "{owned} {stays}");
+    }
+}
+
+#[test]
 fn the_contract_survives_the_way_through_json() {
     let mut model = locks();
     alive(&mut model, 2000 * MS);

@@ -22,12 +22,17 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_millis(50);
 const WINDOW: Nanos = 100_000_000;
 const SECOND: Nanos = 1_000_000_000;
+/// Rings are emptied one after the other, so what was noted last waits for the next turn: a ring emptied before may hold
+/// what came first. Longer than a thread takes from reading the clock to its ring, unless it is taken off the processor.
+const SETTLED: Nanos = 2_000_000;
 
 struct Drain {
     session: &'static Session,
     writer: Writer,
     locks: Locks,
     suspects: Suspects,
+    /// Noted too late for the last turn.
+    held_back: Vec<(i32, Raw)>,
     unwinder: Unwinder,
     /// Static texts, shared with every event that names them.
     texts: HashMap<(usize, usize), Text>,
@@ -55,6 +60,7 @@ pub(crate) fn run(session: &'static Session, writer: Writer) {
         writer,
         locks: Locks::default(),
         suspects: Suspects::default(),
+        held_back: Vec::new(),
         unwinder: Unwinder::new(),
         texts: HashMap::new(),
         threads: HashMap::new(),
@@ -136,11 +142,15 @@ impl Drain {
         for slot in &slots {
             self.meet(slot, now);
         }
-        let mut batch: Vec<(i32, Raw)> = Vec::new();
+        let mut batch = std::mem::take(&mut self.held_back);
         for slot in &slots {
             slot.take(|raw| batch.push((slot.tid, raw)));
         }
         batch.sort_by_key(|(_, raw)| raw.at);
+        if !last {
+            let settled = batch.partition_point(|(_, raw)| raw.at < now.saturating_sub(SETTLED));
+            self.held_back = batch.split_off(settled);
+        }
         let mut own = std::mem::take(&mut *self.session.events()).into_iter().peekable();
         for (tid, raw) in batch {
             while let Some(event) = own.next_if(|event| event.at() <= raw.at) {
@@ -205,7 +215,7 @@ impl Drain {
                 self.write(words::TaskEnd { at, task });
             }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
-                self.locks.spawned(task, parent);
+                self.locks.spawned(at, task, parent);
                 let event = words::Task {
                     at,
                     task,

@@ -123,7 +123,9 @@ impl<'a> WaitGraph<'a> {
     fn permits_stay(&self, resource: ResourceId) -> bool {
         let Some(facts) = self.model.resources.get(&resource) else { return false };
         let Some(held) = self.model.holders.get(&resource) else { return false };
-        if !self.is_certain(resource) || held.iter().any(|(&task, held)| self.passed_on(task, held.since)) {
+        // What is taken again and again and never given back by who took it, somebody else fills up: a limit of requests.
+        let limit = !facts.returned && held.values().any(|held| held.takings > 1);
+        if limit || !self.is_certain(resource) || held.iter().any(|(&task, held)| self.passed_on(task, held.since)) {
             return false;
         }
         // No event tells who got a permit from `try_acquire`: then the books show fewer permits than there are. What is
@@ -154,8 +156,12 @@ impl<'a> WaitGraph<'a> {
     fn guard_kept(&self, resource: ResourceId, task: TaskId, wait: &WaitFacts) -> bool {
         let held = self.model.holders.get(&resource).and_then(|holders| holders.get(&task));
         let Some(held) = held.filter(|held| held.owned) else { return true };
-        // Who sends guards away asks for the next one at once; two that do so to each other have not been seen.
-        !self.passed_on(task, held.since) && (task != wait.task || self.stays(resource, held.since))
+        // Most likely it went to a task spawned for it, if to any. Who has sent it to another asks for the next one at
+        // once; that two do so to each other is not likely.
+        let mut heirs = self.descendants(task, held.since).peekable();
+        let sent_so = heirs.peek().is_some();
+        heirs.all(|heir| self.stuck.contains(&heir))
+            && (sent_so || task != wait.task || self.stays(resource, held.since))
     }
 
     /// Whether what was taken at `since`, and can be sent, was not: it never was before, or nobody has moved who could

@@ -45,7 +45,8 @@ pub(crate) struct Locks {
     /// Waits that are not long yet, and grants that are not left yet, oldest first.
     ripening: VecDeque<(Nanos, WaitId)>,
     granted: VecDeque<(Nanos, WaitId)>,
-    parents: HashMap<TaskId, TaskId>,
+    /// Who spawned a task, and when.
+    parents: HashMap<TaskId, (TaskId, Nanos)>,
     ended: VecDeque<TaskId>,
     /// Tasks with long waits, and how many: everything else they wait for is told too.
     followed: HashMap<TaskId, usize>,
@@ -70,9 +71,9 @@ impl Locks {
         lock.contended.then(|| words::ResourceEnd { at, resource }.into())
     }
 
-    pub(crate) fn spawned(&mut self, task: TaskId, parent: TaskId) {
+    pub(crate) fn spawned(&mut self, at: Nanos, task: TaskId, parent: TaskId) {
         if parent != 0 {
-            self.parents.insert(task, parent);
+            self.parents.insert(task, (parent, at));
         }
     }
 
@@ -131,8 +132,14 @@ impl Locks {
     /// from tasks of their own, which whoever drops a connection spawns.
     fn taker(&self, resource: ResourceId, task: TaskId) -> Option<TaskId> {
         let holders = &self.locks.get(&resource)?.books.holders;
-        let family = std::iter::successors(Some(task), |task| self.parents.get(task).copied());
-        family.take(GENERATIONS).find(|one| holders.iter().any(|holder| holder.taken.task == *one))
+        // A task that was there before something was taken was not spawned to give it back.
+        let begun = self.parents.get(&task).map_or(0, |(_, begun)| *begun);
+        let family = std::iter::successors(Some(task), |task| self.parents.get(task).map(|(parent, _)| *parent));
+        let took = |one: TaskId| {
+            let mut own = holders.iter().filter(|holder| holder.taken.task == one);
+            own.any(|holder| one == task || holder.taken.at <= begun)
+        };
+        family.take(GENERATIONS).find(|one| took(*one))
     }
 
     pub(crate) fn released(&mut self, at: Nanos, resource: ResourceId, task: TaskId, permits: u64) -> Vec<Event> {
@@ -173,8 +180,9 @@ impl Locks {
                 lock.books.stray(permits);
             }
             None => {
-                lock.made.stranger = nobody;
+                // A lock that is made says that it is free.
                 if let Some(taker) = lock.books.stray_guard() {
+                    lock.made.stranger = nobody;
                     lock.books.give_back(task, taker, permits);
                     events.push(words::Released { at, resource, task: taker, permits }.into());
                 }
@@ -193,9 +201,9 @@ impl Locks {
 
     fn drops_a_grant(&self, resource: ResourceId, task: TaskId, holds_none: bool) -> bool {
         self.waits_of.get(&task).into_iter().flatten().any(|wait| {
-            self.waits.get(wait).is_some_and(|waiting| {
-                waiting.wait.resource == resource && (waiting.granted.is_some() || holds_none)
-            })
+            self.waits
+                .get(wait)
+                .is_some_and(|waiting| waiting.wait.resource == resource && (waiting.granted.is_some() || holds_none))
         })
     }
 
@@ -399,8 +407,9 @@ mod tests {
         let mut locks = semaphore(2);
         take(&mut locks, 1, 4);
         take(&mut locks, 2, 1);
-        locks.spawned(2, 1);
-        locks.spawned(3, 2);
+        locks.spawned(0, 7, 1);
+        locks.spawned(3, 2, 1);
+        locks.spawned(4, 3, 2);
         locks.ended(2);
         locks.released(3, 9, by, 1);
         locks
@@ -413,6 +422,7 @@ mod tests {
         }
     }
 
+    /// Task 7 is a child of a taker too, but was there before.
     #[test]
     fn what_a_stranger_gives_back_can_be_its_own_until_the_books_run_over() {
         // Taken by `try_acquire`, say: both of the others still hold theirs.
