@@ -1,6 +1,6 @@
 //! Guards, permits and pools on other ways than in and out of one task; and programs that look stuck and are not.
 
-use crate::waits::{MIDDLE, RUNTIMES, Recorded, assert_named, assert_silent};
+use crate::waits::{MIDDLE, RUNTIMES, Recorded, STUCK_FOR, assert_named, assert_silent};
 
 /// What never moves again, and what that is called.
 const STUCK: [(&str, &str, &str); 5] = [
@@ -49,8 +49,10 @@ const LOOK_ALIKES: [&str; 14] = [
 #[test]
 fn guards_and_permits_on_other_ways_are_followed_as_far_as_they_can_be() {
     for runtime in RUNTIMES {
-        let started: Vec<_> =
-            STUCK.iter().map(|(example, name, kind)| (*kind, Recorded::start(example, name, runtime, 3))).collect();
+        let started: Vec<_> = STUCK
+            .iter()
+            .map(|(example, name, kind)| (*kind, Recorded::start(example, name, runtime, STUCK_FOR)))
+            .collect();
         for (kind, recorded) in started {
             assert_named(recorded, kind);
         }

@@ -46,6 +46,8 @@ const MOVING: [&str; 16] = [
     "idle_server",
 ];
 
+/// Seconds for those that never move again: many start at once and take their time.
+pub(crate) const STUCK_FOR: u64 = 5;
 /// Seconds after which those that only wait for long are stopped: in the middle of it, so that what is diagnosed at the
 /// end is a wait of more than a second.
 pub(crate) const MIDDLE: u64 = 2;
@@ -122,7 +124,7 @@ pub(crate) fn assert_silent(recorded: Recorded) {
 fn what_waits_for_ever_is_named_with_its_line() {
     for runtime in RUNTIMES {
         let started: Vec<_> =
-            STUCK.iter().map(|(name, kind)| (*kind, Recorded::start("waits", name, runtime, 3))).collect();
+            STUCK.iter().map(|(name, kind)| (*kind, Recorded::start("waits", name, runtime, STUCK_FOR))).collect();
         for (kind, recorded) in started {
             assert_named(recorded, kind);
         }
