@@ -9,6 +9,7 @@ mod busy_poll;
 mod cpu_bound_poll;
 mod diagnosis;
 mod environment;
+mod lock_order_inversion;
 #[cfg(test)]
 mod lookalikes;
 mod open_polls;
@@ -116,7 +117,10 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         swallowed_panic::detect(model, symbols, thresholds),
         busy_poll::detect(model, symbols, thresholds),
     ];
-    outcomes.extend(waits::detect(model, symbols, thresholds));
+    let waits = waits::detect(model, symbols, thresholds);
+    let stuck: Vec<Finding> = waits.iter().flat_map(|outcome| outcome.findings.clone()).collect();
+    outcomes.extend(waits);
+    outcomes.push(lock_order_inversion::detect(model, symbols, thresholds, &stuck));
     let mut checks = vec![environment];
     let mut findings = Vec::new();
     for outcome in outcomes {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pollscope_recording::{ResourceId, TaskId};
+use pollscope_recording::{Place, ResourceId, TaskId};
 
 use super::graph::{Hold, WaitGraph, whole};
 use super::{Cycle, Shape, Told};
@@ -16,14 +16,23 @@ use crate::symbols::Symbols;
 
 pub(super) fn resource_label(model: &Model, resource: ResourceId) -> String {
     let facts = model.resources.get(&resource).cloned().unwrap_or_default();
-    let kind = if facts.kind.is_empty() { "lock".to_owned() } else { facts.kind };
-    match (place::location(&facts.made), kind.as_str()) {
-        (Some(at), _) => match library(&at.file) {
+    match facts.kind.as_str() {
+        "Channel" if facts.made.line == 0 && facts.permits > 0 => {
+            format!("channel {resource} (of {} places)", facts.permits)
+        }
+        kind => lock_label(resource, kind, &facts.made),
+    }
+}
+
+/// A lock in running text.
+pub(in crate::detect) fn lock_label(resource: ResourceId, kind: &str, made: &Place) -> String {
+    let kind = if kind.is_empty() { "lock" } else { kind };
+    match place::location(made) {
+        Some(at) => match library(&at.file) {
             Some(library) => format!("the {kind} made by {library}"),
             None => format!("the {kind} made at {}:{}", at.file, at.line),
         },
-        (None, "Channel") if facts.permits > 0 => format!("channel {resource} (of {} places)", facts.permits),
-        (None, _) => format!("{} {resource}", kind.to_lowercase()),
+        None => format!("{} {resource}", kind.to_lowercase()),
     }
 }
 

@@ -17,6 +17,7 @@ use pollscope_recording::{ResourceId, TaskId};
 use super::{Answer, Confidence, Finding, Outcome, Thresholds};
 use crate::model::{Model, WaitFacts};
 use crate::symbols::Symbols;
+pub(super) use finding::lock_label;
 use graph::{Hold, WaitGraph, whole};
 
 /// Tasks that wait for each other, with what they wait for.
@@ -90,10 +91,16 @@ const SHAPES: [&Shape; 6] = [
     &lock_cycle::SHAPE,
 ];
 
+/// Why nothing can be said about locks, where that is so.
+pub(super) fn unseen(model: &Model) -> Option<&'static str> {
+    (!model.has_source("tracing")).then_some(
+        "locks are seen only with the tracing source: build tokio with its `tracing` feature and turn the source on",
+    )
+}
+
 pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Outcome> {
     let kinds = SHAPES.iter().map(|shape| shape.kind).chain([permit_leak::KIND]);
-    if !model.has_source("tracing") {
-        let why = "locks are seen only with the tracing source: build tokio with its `tracing` feature and turn the source on";
+    if let Some(why) = unseen(model) {
         return kinds.map(|kind| Outcome::new(kind, Answer::CannotTell, why)).collect();
     }
     let graph = WaitGraph::new(model, thresholds);
