@@ -2,7 +2,7 @@
 
 use super::layout::{INDENT, Page, Text};
 use super::words;
-use crate::detect::{Confidence, Edge, EdgeType, Graph, Node};
+use crate::detect::{Edge, EdgeType, Graph, Node};
 use anstyle::Style;
 use std::collections::HashSet;
 
@@ -33,9 +33,8 @@ pub(super) fn draw(page: &mut Page, graph: &Graph) {
             Some(at) => wanted.and(" at ").with(bold, &words::spot(at)),
             None => wanted,
         };
-        // What did not happen is only drawn.
-        let verb = if step.wait.confidence == Confidence::Possible { "would take " } else { "waits for  " };
-        page.paragraph(&prefix(&format!("│   {verb}")), &prefix("│              "), &wanted.and(", held by"));
+        let verb = words::wants(step.wait);
+        page.paragraph(&prefix(&format!("│   {verb:11}")), &prefix("│              "), &wanted.and(", held by"));
         if index == last {
             let first = ring.first().map(|first| words::node(first.task)).unwrap_or_default();
             let again = if last == 0 { Text::plain("itself") } else { Text::styled(bold, &first).and(" above") };
