@@ -4,7 +4,7 @@
 //! lock that two of them hold, no start or end of a task between them. Whether the steps of one task belong to one line
 //! of code is not known here; the stacks tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use pollscope_recording::{LockOrder, Nanos, Place, ResourceId, TaskId};
@@ -97,6 +97,8 @@ pub struct Orders {
     pairs: BTreeMap<(ResourceId, ResourceId), Pair>,
     /// By the locks of each, ascending; with different stacks.
     inversions: BTreeMap<Vec<ResourceId>, Vec<Inversion>>,
+    /// Locks that are gone, since room was last made.
+    gone: HashSet<ResourceId>,
     /// Orders told.
     pub told: u64,
 }
@@ -107,14 +109,26 @@ impl Orders {
         self.inversions.values().map(Vec::as_slice)
     }
 
-    /// A lock is gone. What contradicted itself by then stays known.
+    /// A lock is gone. A step is told when its first lock is given back, and its second may be gone by then: pairs are
+    /// dropped only to make room. What contradicted itself stays known.
     pub(super) fn forget(&mut self, resource: ResourceId) {
-        self.pairs.retain(|(held, taken), _| *held != resource && *taken != resource);
+        self.gone.insert(resource);
+        if self.gone.len() >= 2 * KEPT_PAIRS {
+            self.make_room();
+        }
+    }
+
+    fn make_room(&mut self) {
+        let gone = std::mem::take(&mut self.gone);
+        self.pairs.retain(|(held, taken), _| !gone.contains(held) && !gone.contains(taken));
     }
 
     /// Takes in a step; false if there was no room.
     fn add(&mut self, at: Nanos, step: &mut Step) -> bool {
         let key = (step.held.resource, step.taken.resource);
+        if self.pairs.len() >= KEPT_PAIRS && !self.gone.is_empty() {
+            self.make_room();
+        }
         if !self.pairs.contains_key(&key) && self.pairs.len() >= KEPT_PAIRS {
             return false;
         }

@@ -22,8 +22,8 @@ const MOST_PAIRS: usize = 4096;
 /// New pairs are told at this pace, with this many ahead: their stacks cost some tens of microseconds each.
 const PAIR_EVERY: Nanos = 20_000_000;
 const PAIRS_AHEAD: Nanos = 1024 * PAIR_EVERY;
-/// A known pair is told again for so many other tasks, and then now and then.
-const MOST_TASKS: u8 = 8;
+/// A known pair is told so often, half of it for other tasks than the last, and then now and then.
+const MOST_TELLINGS: u8 = 8;
 const AGAIN: Nanos = 1_000_000_000;
 /// The stack of who takes a lock while it holds none is copied at this pace, since nobody knows what will follow.
 const SAMPLE_EVERY: Nanos = 20_000_000;
@@ -86,7 +86,7 @@ impl Pairs {
         if let Some(told) = self.told.get_mut(pair) {
             let better = whole && !told.whole;
             let due = now.saturating_sub(told.at) >= AGAIN;
-            if !better && !due && (told.times >= MOST_TASKS || told.task == task) {
+            if !better && !due && (told.times >= MOST_TELLINGS || (told.task == task && told.times >= MOST_TELLINGS / 2)) {
                 return Worth::Nothing;
             }
             (told.times, told.task, told.at) = (told.times.saturating_add(1), task, now);
