@@ -140,6 +140,12 @@ macro_rules! scenario {
     };
 }
 
+/// The text of `figures.rs`, which every service shares.
+pub const FIGURES: &str = include_str!("figures.rs");
+
+/// The text of this package's `Cargo.toml`: what the services depend on.
+pub const PACKAGE: &str = include_str!("Cargo.toml");
+
 /// Every scenario, in the order of the catalogue.
 #[must_use]
 pub fn all() -> &'static [Scenario] {
