@@ -5,6 +5,8 @@
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
+#[cfg(feature = "lab")]
+mod exercise;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;

@@ -144,12 +144,16 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
         )));
     };
     for look in 1..=LOOKS {
-        let (_, theirs) = run(exercise, &twin, "mended")?;
+        let (mended, theirs) = run(exercise, &twin, "mended")?;
         if theirs.figures().is_none_or(|figures| !figures.conserved) {
             complaints = vec!["the machine is too busy to compare with the mended program; try again".to_owned()];
             continue;
         }
         complaints = work.complaints(&theirs);
+        // A decoy may be of the same kind, and is in both.
+        if of_kind(exercise, &outcome, Severity::Info) > of_kind(exercise, &mended, Severity::Info) {
+            complaints.push("the fault is still there, though it hurts less".to_owned());
+        }
         if look == LOOKS || !work.only_slow(&theirs) {
             break;
         }
@@ -208,16 +212,21 @@ fn run(exercise: &Exercise, program: &Path, role: &str) -> Result<(Outcome, Work
     Ok((outcome, work))
 }
 
+/// How many findings there are of the kind that is looked for, of at least some severity.
+fn of_kind(exercise: &Exercise, outcome: &Outcome, least: Severity) -> usize {
+    let found = |finding: &&Finding| finding.kind == exercise.kind && finding.severity >= least;
+    outcome.diagnosis.findings.iter().filter(found).count()
+}
+
 /// What the diagnosis has against a program. The fault that is looked for is not named here.
 fn faults(exercise: &Exercise, outcome: &Outcome) -> Vec<String> {
     let diagnosis = &outcome.diagnosis;
-    let shipped = |finding: &&Finding| finding.kind == exercise.kind;
-    let (old, others): (Vec<_>, Vec<_>) = diagnosis.findings.iter().partition(shipped);
     let mut complaints = Vec::new();
-    if !old.is_empty() {
+    if of_kind(exercise, outcome, Severity::Warning) > 0 {
         complaints.push("the fault is still there".to_owned());
     }
-    for finding in others.iter().filter(|finding| finding.severity >= Severity::Warning) {
+    let others = diagnosis.findings.iter().filter(|finding| finding.kind != exercise.kind);
+    for finding in others.filter(|finding| finding.severity >= Severity::Warning) {
         let at = finding.culprit.at.as_ref().map(|at| format!(" at {}:{}", at.file, at.line)).unwrap_or_default();
         complaints.push(format!("there is a new fault: {}{at}: {}", finding.kind, finding.title));
     }
