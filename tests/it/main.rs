@@ -5,6 +5,7 @@
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
+mod dashboards;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;
