@@ -4,6 +4,7 @@
 
 mod cli;
 mod collect;
+mod dashboards;
 mod exercise;
 mod freed;
 mod orders;
