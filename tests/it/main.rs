@@ -3,18 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli;
+#[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
 mod dashboards;
+#[cfg(feature = "lab")]
 mod exercise;
 mod freed;
 mod orders;
 mod programs;
+#[cfg(feature = "lab")]
 mod report;
+#[cfg(feature = "lab")]
 mod scenarios;
 mod tidy;
 mod tool;
 mod waits;
-#[cfg(all(feature = "lab", feature = "collect"))]
-#[cfg(feature = "lab")]
-#[cfg(feature = "lab")]
-#[cfg(feature = "lab")]
