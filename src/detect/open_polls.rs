@@ -45,8 +45,10 @@ pub(super) fn judge<'a>(model: &'a Model, symbols: &mut Symbols, thresholds: &Th
 
 fn judge_one<'a>(model: &Model, stall: &'a Stall, symbols: &mut Symbols, thresholds: &Thresholds) -> Judged<'a> {
     let end = model.end_of(stall);
-    let whole = end - stall.since;
-    let window = stall.measured.saturating_sub(stall.observed);
+    // A process that is stopped does no harm of its own.
+    let running = |from: u64, to: u64| to.saturating_sub(from).saturating_sub(model.paused_ns(from, to));
+    let whole = running(stall.since, end);
+    let window = running(stall.observed, stall.measured);
     // With a window of nothing the times are zero too; a sleeping thread's first sample then decides.
     let (cpu, delay) = (stall.cpu_ns.min(window), stall.run_delay_ns.min(window.saturating_sub(stall.cpu_ns)));
     let scale = |part: u64| (part as f64 / window.max(1) as f64 * whole as f64) as u64;

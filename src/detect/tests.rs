@@ -42,8 +42,12 @@ pub(super) fn program(sources: &str) -> Model {
     model
 }
 
+/// It lives up to this time, and says so once a second.
 pub(super) fn alive(model: &mut Model, at: u64) {
-    model.feed(&Cost { at, agent_cpu_ns: 0, dropped: 0, polls: 100 }.into());
+    let said = (model.last_at + 1000 * MS..at).step_by(1000 * MS as usize);
+    for at in said.chain([at]) {
+        model.feed(&Cost { at, agent_cpu_ns: 0, dropped: 0, polls: 100 }.into());
+    }
 }
 
 fn stall(model: &mut Model, since: u64, length: u64, cpu_ns: u64, run_delay_ns: u64) {
@@ -326,6 +330,34 @@ fn a_guard_that_can_be_sent_is_held_only_where_it_stays() {
         busy.into_iter().for_each(|poll| model.feed(&poll.into()));
         alive(&mut model, 2000 * MS);
         assert_eq!(answer(&answers(&model), "self-deadlock"), Some(answers_so), "{owned} {stays}");
+    }
+}
+
+#[test]
+fn a_stopped_process_blocks_nobody() {
+    for (stopped, answers_so) in [(true, Answer::Clear), (false, Answer::Found)] {
+        let mut model = program("hooks,watchdog");
+        let (task, tid, since, observed) = (1, 10, 10 * MS, 11 * MS);
+        let (state, syscall, stack) = (u64::from(b'S'), 0, vec![1, 3]);
+        alive(&mut model, 12 * MS);
+        let look = |at| Stall {
+            at,
+            task,
+            tid,
+            since,
+            observed,
+            cpu_ns: 0,
+            run_delay_ns: 0,
+            state,
+            syscall,
+            stack: stack.clone(),
+        };
+        if !stopped {
+            [1000, 2000].iter().for_each(|at| model.feed(&look(at * MS).into()));
+        }
+        model.feed(&look(3000 * MS).into());
+        model.feed(&StallEnd { at: 3001 * MS, task, tid, since, cpu_ns: 0, run_delay_ns: 0, observed }.into());
+        assert_eq!(answer(&answers(&model), "blocking-call"), Some(answers_so));
     }
 }
 

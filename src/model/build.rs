@@ -3,8 +3,8 @@
 use pollscope_recording::{Event, Nanos, Polls, ResourceId, TaskId};
 
 use super::{
-    DelayFacts, Held, KEPT, KEPT_DEAD_TASKS, KEPT_RECENT, KEPT_SAMPLES, LateBeatFacts, Model, ProcessFacts, RECENT,
-    ResourceFacts, RuntimeFacts, Sample, Stall, ThreadFacts, WaitFacts,
+    DelayFacts, Held, KEPT, KEPT_DEAD_TASKS, KEPT_RECENT, KEPT_SAMPLES, LateBeatFacts, Model, PAUSE, ProcessFacts,
+    RECENT, ResourceFacts, RuntimeFacts, Sample, Stall, ThreadFacts, WaitFacts,
 };
 
 impl Model {
@@ -13,6 +13,9 @@ impl Model {
         let at = event.at();
         if self.events == 0 || at < self.first_at {
             self.first_at = at;
+        }
+        if self.events > 0 && at.saturating_sub(self.last_at) >= PAUSE && self.pauses.len() < KEPT {
+            self.pauses.push((self.last_at, at));
         }
         self.events += 1;
         self.last_at = self.last_at.max(at);
@@ -73,9 +76,13 @@ impl Model {
                     // The polls lie somewhere in the window: its start is all that is certain. Its end would show a
                     // task that began to wait in the middle of it as moving on.
                     self.progress(polls.task, polls.from);
+                    self.polled(polls.task, at);
                 }
             }
-            Event::Poll(poll) => self.progress(poll.task, at.saturating_add(poll.duration_ns)),
+            Event::Poll(poll) => {
+                self.progress(poll.task, at.saturating_add(poll.duration_ns));
+                self.polled(poll.task, at.saturating_add(poll.duration_ns));
+            }
             Event::Delay(delay) => {
                 let facts = DelayFacts { at, task: delay.task, tid: delay.tid, delay_ns: delay.delay_ns };
                 keep(&mut self.delays, facts, &mut self.not_kept);
@@ -137,6 +144,7 @@ impl Model {
                 self.resources.remove(&end.resource);
                 self.holders.remove(&end.resource);
                 self.hold_stacks.retain(|(resource, _), _| *resource != end.resource);
+                self.orders.forget(end.resource);
             }
             Event::Acquired(taken) => {
                 let held = self.holders.entry(taken.resource).or_default().entry(taken.task).or_default();
@@ -228,6 +236,11 @@ impl Model {
                 self.hold_stacks.remove(&(resource, owner));
             }
         }
+    }
+
+    fn polled(&mut self, task: TaskId, by: Nanos) {
+        let facts = self.tasks.entry(task).or_default();
+        facts.polled_by = facts.polled_by.max(by);
     }
 
     fn progress(&mut self, task: TaskId, at: Nanos) {

@@ -65,6 +65,8 @@ pub struct TaskFacts {
     pub ended: Option<Nanos>,
     /// When it was last known to move: a poll or a wait that ended.
     pub progress: Nanos,
+    /// By when its last poll was over: of a window of polls, its end.
+    pub polled_by: Nanos,
 }
 
 /// One look of the watchdog at an open poll.

@@ -5,7 +5,12 @@
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
+mod dashboards;
+#[cfg(feature = "lab")]
+mod exercise;
+mod freed;
 mod look_alikes;
+mod orders;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;

@@ -161,7 +161,7 @@ fn rotation_keeps_open_facts() {
     std::fs::remove_file(folder.0.join("000000.pollscope.gz")).unwrap();
     let (events, damages) = read(&folder.0);
     assert_eq!(damages.iter().map(|damage| (damage.segment, damage.kind)).collect::<Vec<_>>(), [(0, DamageKind::Gone)]);
-    let held = Acquired { at: 6, resource: 9, task: 3, permits: 1 }.into();
+    let held = Acquired { at: 6, resource: 9, task: 3, permits: 1, owned: false }.into();
     assert_eq!(events[..2], [task(3), held]);
     assert!(!events.contains(&task(4)));
     assert_eq!(events.last(), Some(&poll(1999)));

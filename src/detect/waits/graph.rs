@@ -31,19 +31,15 @@ pub(super) struct WaitGraph<'a> {
     pub(super) waits: BTreeMap<TaskId, Vec<&'a WaitFacts>>,
     holders: BTreeMap<ResourceId, BTreeMap<TaskId, Hold>>,
     settled: BTreeSet<ResourceId>,
-    slack: Nanos,
     pub(super) stuck: BTreeSet<TaskId>,
 }
 
 impl<'a> WaitGraph<'a> {
     pub(super) fn new(model: &'a Model, thresholds: &Thresholds) -> WaitGraph<'a> {
-        let mut waits: BTreeMap<TaskId, Vec<&WaitFacts>> = BTreeMap::new();
-        for wait in model.waits.values().filter(|wait| wait.granted.is_none()) {
-            waits.entry(wait.task).or_default().push(wait);
-        }
+        let waits = waits(model);
         let holders = holders(model, &waits, thresholds);
         let (settled, stuck) = (BTreeSet::new(), BTreeSet::new());
-        let mut graph = WaitGraph { model, waits, holders, settled, slack: thresholds.slack_ns, stuck };
+        let mut graph = WaitGraph { model, waits, holders, settled, stuck };
         graph.stuck = graph.candidates(thresholds);
         loop {
             graph.settled = graph.settled();
@@ -63,6 +59,15 @@ impl<'a> WaitGraph<'a> {
             }
             graph.stuck = kept;
         }
+    }
+
+    /// The graph of tasks that were found to be stuck, with the part of the model that they need.
+    pub(super) fn restored(
+        model: &'a Model,
+        holders: BTreeMap<ResourceId, BTreeMap<TaskId, Hold>>,
+        stuck: BTreeSet<TaskId>,
+    ) -> WaitGraph<'a> {
+        WaitGraph { model, waits: waits(model), holders, settled: BTreeSet::new(), stuck }
     }
 
     /// Tasks that have waited long enough, and made no step since: the two looks that tell a deadlock from a wait.
@@ -124,7 +129,7 @@ impl<'a> WaitGraph<'a> {
         let Some(facts) = self.model.resources.get(&resource) else { return false };
         let Some(held) = self.model.holders.get(&resource) else { return false };
         // What is taken again and again and never given back by who took it, somebody else fills up: a limit of requests.
-        let limit = !facts.returned && held.values().any(|held| held.takings > 1);
+        let limit = !facts.returned && held.values().any(|held| held.permits > 1);
         if limit || !self.is_certain(resource) || held.iter().any(|(&task, held)| self.passed_on(task, held.since)) {
             return false;
         }
@@ -176,7 +181,7 @@ impl<'a> WaitGraph<'a> {
     fn all_idle_since(&self, since: Nanos) -> bool {
         let idle = |(task, facts): (&TaskId, &TaskFacts)| {
             let over = facts.ended.is_some() || self.stuck.contains(task);
-            over || facts.progress.saturating_add(self.slack) < since
+            over || facts.polled_by < since
         };
         self.model.tasks.iter().all(idle)
     }
@@ -268,6 +273,15 @@ impl<'a> WaitGraph<'a> {
         }
         cycles
     }
+}
+
+/// The waits of each task that were not granted yet.
+fn waits(model: &Model) -> BTreeMap<TaskId, Vec<&WaitFacts>> {
+    let mut waits: BTreeMap<TaskId, Vec<&WaitFacts>> = BTreeMap::new();
+    for wait in model.waits.values().filter(|wait| wait.granted.is_none()) {
+        waits.entry(wait.task).or_default().push(wait);
+    }
+    waits
 }
 
 /// Who keeps others from each resource.
