@@ -160,16 +160,17 @@ async fn interval_escape() {
     .await;
 }
 
-/// Each keeps its lock while it waits for the other's, but not for long: a cycle for moments, again and again.
+/// Each keeps its permit while it waits for another, but not for long: a cycle for moments, again and again.
 async fn retries() {
-    let (left, right) = (Arc::new(Mutex::new(1)), Arc::new(Mutex::new(2)));
+    let gate = Arc::new(Semaphore::new(2));
     let mut tasks = Vec::new();
-    for (number, first, second) in [(0, left.clone(), right.clone()), (1, right, left)] {
+    for number in 0..2 {
+        let gate = gate.clone();
         tasks.push(tokio::spawn(async move {
             for round in 0..100 {
-                let _held = first.lock().await;
+                let _held = gate.acquire().await;
                 sleep(ms(10)).await;
-                drop(timeout(ms(20 + 13 * number + round % 7), second.lock()).await);
+                drop(timeout(ms(20 + 13 * number + round % 7), gate.acquire()).await);
             }
         }));
     }
