@@ -14,3 +14,4 @@ mod scenarios;
 mod tidy;
 mod tool;
 mod waits;
+mod watch;
