@@ -6,9 +6,12 @@ mod collect;
 mod diagnose;
 #[cfg(feature = "lab")]
 mod eval;
+#[cfg(feature = "lab")]
+mod exercise;
 mod failure;
 mod folder;
 mod follow;
+mod learn;
 #[cfg(feature = "lab")]
 mod list;
 mod observe;
@@ -71,11 +74,18 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         #[cfg(feature = "lab")]
         Command::Eval(options) => eval::eval(&options),
         #[cfg(feature = "lab")]
+        Command::Exercise(options) => exercise::exercise(&options),
+        #[cfg(feature = "lab")]
         Command::Scenario { name, cured } => run::become_scenario(&name, cured),
         #[cfg(feature = "lab")]
         Command::Spin => run::spin(),
         #[cfg(not(feature = "lab"))]
-        Command::List(_) | Command::Run(_) | Command::Eval(_) | Command::Scenario { .. } | Command::Spin => {
+        Command::List(_)
+        | Command::Run(_)
+        | Command::Eval(_)
+        | Command::Exercise(_)
+        | Command::Scenario { .. }
+        | Command::Spin => {
             Err(Failure::new("this build holds no scenarios; install pollscope with its `lab` feature to have them"))
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) limit: Option<Duration>,
     /// Whether reaching the limit is worth a remark.
     pub(crate) should_end: bool,
+    /// Whether findings are told while it runs.
+    pub(crate) tell: bool,
     /// What the user should know beside the diagnosis.
     pub(crate) notes: Vec<String>,
 }
@@ -137,7 +139,7 @@ struct End {
 fn watch(program: &mut Program, recordings: &Path, interrupted: &AtomicBool, plan: &Plan<'_>) -> End {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let progress = Progress::new(&format!("observing {}", plan.name), plan.expected.map(millis));
-    let mut live = Live::new(recordings, program.pid());
+    let mut live = Live::new(recordings, program.pid(), plan.tell);
     let started = Instant::now();
     loop {
         if let Some(status) = program.ended() {

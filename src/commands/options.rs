@@ -1,5 +1,6 @@
 //! What the user may say.
 
+use super::learn::{EXERCISE_EXAMPLES, ExerciseOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
@@ -88,6 +89,9 @@ pub(crate) enum Command {
     /// Compare the diagnosis of every scenario and twin with the truth
     #[command(after_help = EVAL_EXAMPLES)]
     Eval(EvalOptions),
+    /// Learn by debugging: a faulty service and its ticket
+    #[command(after_help = EXERCISE_EXAMPLES)]
+    Exercise(ExerciseOptions),
     /// The child process of `run`.
     #[command(name = "__scenario", hide = true)]
     Scenario {

@@ -41,6 +41,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
         expected: Some(expected),
         limit: Some(expected + PATIENCE),
         should_end: true,
+        tell: true,
         notes: Vec::new(),
     };
     let outcome = observe(command(), &folder, plan)?;
