@@ -6,6 +6,9 @@ mod borrows;
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
+mod dashboards;
+#[cfg(feature = "lab")]
+mod exercise;
 mod freed;
 mod orders;
 mod programs;
