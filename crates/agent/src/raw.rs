@@ -2,7 +2,11 @@
 //! them.
 
 use crate::stack::RawStack;
+#[cfg(feature = "tracing")]
+use crate::trace::user_spans::Live;
 use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
+#[cfg(feature = "tracing")]
+use std::sync::Arc;
 
 /// A place in source code as the compiler keeps it.
 #[derive(Clone, Copy)]
@@ -32,6 +36,11 @@ pub(crate) enum What {
         name: Option<Box<str>>,
         spawned: StaticPlace,
         parent: TaskId,
+    },
+    /// The name of a task that is spawned next.
+    Named {
+        task: TaskId,
+        name: Box<str>,
     },
     End {
         task: TaskId,
@@ -92,6 +101,13 @@ pub(crate) enum What {
     /// Everything a wait asks for is its own now; its task has yet to poll it.
     Granted {
         wait: WaitId,
+    },
+    /// The program's own spans that the task is in; `wait` is 0 if that matters at once, and otherwise a wait that begins.
+    #[cfg(feature = "tracing")]
+    InSpans {
+        task: TaskId,
+        wait: WaitId,
+        spans: Arc<Live>,
     },
     WaitEnd {
         wait: WaitId,
