@@ -7,6 +7,7 @@ mod build;
 mod facts;
 mod gauges;
 mod levels;
+mod orders;
 mod series;
 mod spins;
 
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub use facts::*;
 pub use gauges::{MemoryFacts, PoolFacts, Stretch};
 pub use levels::Level;
+pub use orders::*;
 use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId, WaitId};
 pub use series::{FIRST_WIDTH, Lane, Open, PoolLane, Series};
 pub use spins::*;
@@ -61,6 +63,8 @@ pub struct Model {
     pub waits: BTreeMap<WaitId, WaitFacts>,
     /// Tasks that were polled very often, while they were.
     pub spins: BTreeMap<TaskId, SpinFacts>,
+    /// In which order locks were taken.
+    pub orders: Orders,
     /// Places of spawning of which a task was awaited.
     pub awaited: HashSet<Place>,
     /// Panics of tasks, in the order they came.

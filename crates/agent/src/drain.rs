@@ -1,6 +1,7 @@
 //! The drain: the one thread that takes what the others noted, orders it by time and writes it. Never a runtime worker.
 
 mod locks;
+mod orders;
 mod said_aside;
 mod samples;
 
@@ -214,6 +215,7 @@ impl Drain {
             What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
             What::End { task } => {
                 self.locks.ended(task);
+                orders::ended(task);
                 self.write(words::TaskEnd { at, task });
             }
             What::Named { task, name } => self.aside.named(task, name),
@@ -285,6 +287,10 @@ impl Drain {
             }
             What::Awaited { task } => self.write(words::Awaited { at, task }),
             What::PanicEnd { task, awaited } => self.write(words::PanicEnd { at, task, awaited }),
+            What::Orders { task, held } => {
+                let events = orders::told(at, task, &held, &mut self.locks, &mut self.unwinder);
+                events.into_iter().for_each(|event| self.write(event));
+            }
             What::WaitEnd { wait, ready } => {
                 #[cfg(feature = "tracing")]
                 self.aside.wait_ended(wait);
