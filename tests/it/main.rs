@@ -19,3 +19,4 @@ mod scenarios;
 mod tidy;
 mod tool;
 mod waits;
+mod watch;
