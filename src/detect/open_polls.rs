@@ -14,6 +14,8 @@ pub(super) enum Cause {
     Blocked,
     /// Blocked on a lock that no running code can be holding.
     Guard,
+    /// The same inside a `watch` channel.
+    Borrow,
     Cpu,
     /// In the panic hook, which prints a backtrace: the panic is the fault, not the poll.
     Panic,
@@ -116,12 +118,17 @@ pub(super) fn findings(model: &Model, polls: &[Judged<'_>], words: &Words, thres
 /// The polls of one cause, those of one root together.
 pub(super) fn groups<'p, 'm>(model: &Model, polls: &'p [Judged<'m>], cause: Cause) -> Vec<Vec<&'p Judged<'m>>> {
     let mut groups: BTreeMap<(String, u64), Vec<&Judged<'_>>> = BTreeMap::new();
+    let of_locks = matches!(cause, Cause::Guard | Cause::Borrow);
+    let is_one = sync_guard_across_await::is_one_lock;
     for poll in polls.iter().filter(|poll| poll.cause == cause) {
         // Without a line, polls of one spawn place are still one fault; one lock may be wanted at many lines.
         let key = match &poll.blame.at {
-            _ if cause == Cause::Guard && poll.stall.futex != 0 && poll.blame.lock.is_some_and(|lock| lock.std) => {
-                ("lock".to_owned(), poll.stall.futex)
+            _ if of_locks && poll.stall.futex != 0 && poll.blame.lock.is_some_and(|lock| lock.std) => {
+                let known = groups.keys().find(|(kind, futex)| kind == "lock" && is_one(*futex, poll.stall.futex));
+                ("lock".to_owned(), known.map_or(poll.stall.futex, |(_, futex)| *futex))
             }
+            // parking_lot's threads sleep at places of their own: which of several channels it is cannot be told.
+            _ if cause == Cause::Borrow => ("channel".to_owned(), 0),
             Some(at) => (format!("{}:{}", at.file, at.line), 0),
             None => match model.tasks.get(&poll.stall.task).and_then(|task| place::location(&task.spawned)) {
                 Some(at) => (format!("?{}:{}", at.file, at.line), 0),
