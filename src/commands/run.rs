@@ -4,6 +4,7 @@ use super::folder::Folder;
 use super::observe::{Plan, observe, second_pass};
 use super::options::RunOptions;
 use super::{Failure, HEALTHY, scenario, verdict};
+use pollscope_scenarios::Scenario;
 use std::env;
 use std::path::Path;
 use std::process::Command;
@@ -17,17 +18,6 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let name = if options.cured { format!("{}-cured", scenario.name) } else { scenario.name.to_owned() };
     let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
-    let own = env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
-    let command = || {
-        let mut command = Command::new(&own);
-        command.args(["__scenario", scenario.name]).env("SERVICE_SECONDS", options.seconds.to_string());
-        // No scenario installs a tracing subscriber of its own.
-        command.env("POLLSCOPE_TRACE", "1");
-        if options.cured {
-            command.arg("--cured");
-        }
-        command
-    };
     let expected = Duration::from_secs(options.seconds);
     let plan = Plan {
         name: &name,
@@ -37,12 +27,31 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
         tell: true,
         notes: Vec::new(),
     };
-    let outcome = observe(command(), &folder, plan)?;
+    let outcome = observe(own_scenario(scenario, options.cured, options.seconds)?, &folder, plan)?;
     let status = verdict::show(&outcome.diagnosis, &folder.shown(), options.verdict);
     // What had to be stopped will have to be again.
     let limit = if outcome.stopped { outcome.took } else { expected + PATIENCE };
-    second_pass(command(), &folder, &options.collect, &name, (&outcome, limit))?;
+    second_pass(
+        own_scenario(scenario, options.cured, options.seconds)?,
+        &folder,
+        &options.collect,
+        &name,
+        (&outcome, limit),
+    )?;
     Ok(status)
+}
+
+/// The command that makes a child of ours `scenario`, or its twin, for so many seconds.
+pub(crate) fn own_scenario(scenario: &Scenario, cured: bool, seconds: u64) -> Result<Command, Failure> {
+    let own = env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
+    let mut command = Command::new(own);
+    command.args(["__scenario", scenario.name]).env("SERVICE_SECONDS", seconds.to_string());
+    // No scenario installs a tracing subscriber of its own.
+    command.env("POLLSCOPE_TRACE", "1");
+    if cured {
+        command.arg("--cured");
+    }
+    Ok(command)
 }
 
 /// The child: this process is the scenario from here on.
