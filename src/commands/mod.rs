@@ -24,11 +24,15 @@ mod page;
 mod record;
 mod report;
 #[cfg(feature = "lab")]
+mod rerun;
+#[cfg(feature = "lab")]
 mod run;
 #[cfg(feature = "lab")]
 mod scenario;
+mod serve;
 mod terminal;
 mod verdict;
+mod watch;
 
 use clap::Parser;
 use failure::Failure;
@@ -66,6 +70,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Record(options) => record::record(&options),
         Command::Diagnose(options) => diagnose::diagnose(&options),
         Command::Report(options) => report::report(&options),
+        Command::Watch(options) => watch::watch(&options),
         #[cfg(feature = "lab")]
         Command::List(options) => list::list(&options),
         #[cfg(feature = "lab")]

@@ -60,14 +60,20 @@ impl Outcome {
     }
 }
 
-/// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what
-/// was recorded and writes `diagnosis.json`.
-pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Outcome, Failure> {
+/// What is true once the user has had enough.
+pub(crate) fn listen() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .map_err(|error| Failure::cannot("listen for Ctrl-C", error))?;
     }
+    Ok(interrupted)
+}
+
+/// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what
+/// was recorded and writes `diagnosis.json`.
+pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Outcome, Failure> {
+    let interrupted = listen()?;
     let recordings = folder.recording();
     command.env("POLLSCOPE", &recordings);
     // The verdict comes from a pass that nothing else disturbs.

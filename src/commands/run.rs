@@ -3,22 +3,31 @@
 use super::folder::Folder;
 use super::observe::{Plan, observe, second_pass};
 use super::options::RunOptions;
+use super::rerun::rerun;
 use super::{Failure, HEALTHY, scenario, verdict};
 use pollscope_scenarios::Scenario;
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 /// How much longer than asked a scenario may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long it works each time it is started again.
+const SESSION: u64 = 60;
 
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let scenario = scenario::find(&options.name)?;
     let name = if options.cured { format!("{}-cured", scenario.name) } else { scenario.name.to_owned() };
     let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
-    let expected = Duration::from_secs(options.seconds);
+    let own = own_binary()?;
+    let seconds = options.seconds.unwrap_or(if options.looped { SESSION } else { 3 });
+    let command = || child(&own, scenario, options.cured, seconds);
+    let expected = Duration::from_secs(seconds);
+    if options.looped {
+        return rerun(command, &folder, expected + PATIENCE, options.metrics.as_deref());
+    }
     let plan = Plan {
         name: &name,
         expected: Some(expected),
@@ -27,23 +36,25 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
         tell: true,
         notes: Vec::new(),
     };
-    let outcome = observe(own_scenario(scenario, options.cured, options.seconds)?, &folder, plan)?;
+    let outcome = observe(command(), &folder, plan)?;
     let status = verdict::show(&outcome.diagnosis, &folder.shown(), options.verdict);
     // What had to be stopped will have to be again.
     let limit = if outcome.stopped { outcome.took } else { expected + PATIENCE };
-    second_pass(
-        own_scenario(scenario, options.cured, options.seconds)?,
-        &folder,
-        &options.collect,
-        &name,
-        (&outcome, limit),
-    )?;
+    second_pass(command(), &folder, &options.collect, &name, (&outcome, limit))?;
     Ok(status)
 }
 
 /// The command that makes a child of ours `scenario`, or its twin, for so many seconds.
+#[cfg(feature = "collect")]
 pub(crate) fn own_scenario(scenario: &Scenario, cured: bool, seconds: u64) -> Result<Command, Failure> {
-    let own = env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
+    own_binary().map(|own| child(&own, scenario, cured, seconds))
+}
+
+fn own_binary() -> Result<PathBuf, Failure> {
+    env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))
+}
+
+fn child(own: &Path, scenario: &Scenario, cured: bool, seconds: u64) -> Command {
     let mut command = Command::new(own);
     command.args(["__scenario", scenario.name]).env("SERVICE_SECONDS", seconds.to_string());
     // No scenario installs a tracing subscriber of its own.
@@ -51,7 +62,7 @@ pub(crate) fn own_scenario(scenario: &Scenario, cured: bool, seconds: u64) -> Re
     if cured {
         command.arg("--cured");
     }
-    Ok(command)
+    command
 }
 
 /// The child: this process is the scenario from here on.

@@ -5,8 +5,11 @@
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
+mod dashboards;
 #[cfg(feature = "lab")]
 mod exercise;
+mod freed;
+mod orders;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;
@@ -14,4 +17,6 @@ mod report;
 mod scenarios;
 mod tidy;
 mod tool;
+#[cfg(feature = "lab")]
+mod tour;
 mod waits;
