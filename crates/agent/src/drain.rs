@@ -3,6 +3,8 @@
 mod books;
 mod locks;
 mod orders;
+mod said_aside;
+mod samples;
 
 use crate::clock;
 use crate::hooks;
@@ -15,6 +17,8 @@ use crate::table::Table;
 use locks::Locks;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
+use said_aside::SaidAside;
+use samples::Samples;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -34,6 +38,8 @@ struct Drain {
     suspects: Suspects,
     /// Noted too late for the last turn.
     held_back: Vec<(i32, Raw)>,
+    samples: Samples,
+    aside: SaidAside,
     unwinder: Unwinder,
     /// Static texts, shared with every event that names them.
     texts: HashMap<(usize, usize), Text>,
@@ -62,6 +68,8 @@ pub(crate) fn run(session: &'static Session, writer: Writer) {
         locks: Locks::default(),
         suspects: Suspects::default(),
         held_back: Vec::new(),
+        samples: Samples::new(now),
+        aside: SaidAside::default(),
         unwinder: Unwinder::new(),
         texts: HashMap::new(),
         threads: HashMap::new(),
@@ -161,7 +169,15 @@ impl Drain {
         }
         own.for_each(|event| self.write(event));
         let ripe = self.locks.ripe(now, &mut self.unwinder);
-        ripe.into_iter().for_each(|event| self.write(event));
+        for event in ripe {
+            #[cfg(feature = "tracing")]
+            if let Some(spans) = self.aside.beside(&event) {
+                self.write(spans);
+            }
+            self.write(event);
+        }
+        let samples = self.samples.turn(now, last, self.session);
+        samples.into_iter().for_each(|event| self.write(event));
         if last || now - self.window >= WINDOW {
             self.summarize(&slots, now);
             slots.iter().zip(ended).filter(|(_, ended)| *ended).for_each(|(slot, _)| self.part(slot, now));
@@ -216,8 +232,15 @@ impl Drain {
                 orders::ended(task);
                 self.write(words::TaskEnd { at, task });
             }
+            What::Named { task, name } => self.aside.named(task, name),
+            #[cfg(feature = "tracing")]
+            What::InSpans { task, wait, spans } => {
+                let event = self.aside.in_spans(at, task, wait, spans);
+                event.into_iter().for_each(|event| self.write(event));
+            }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
                 self.locks.spawned(at, task, parent);
+                let name = self.aside.name(task).or(name);
                 let event = words::Task {
                     at,
                     task,
@@ -283,6 +306,8 @@ impl Drain {
                 events.into_iter().for_each(|event| self.write(event));
             }
             What::WaitEnd { wait, ready } => {
+                #[cfg(feature = "tracing")]
+                self.aside.wait_ended(wait);
                 let event = self.locks.wait_end(at, wait, ready);
                 event.into_iter().for_each(|event| self.write(event));
             }
