@@ -66,7 +66,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         #[cfg(feature = "lab")]
         Command::Eval(options) => eval::eval(&options),
         #[cfg(feature = "lab")]
-        Command::Scenario { name, cured } => run::become_scenario(&name, cured),
+        Command::Scenario { name, cured, flavor } => run::become_scenario(&name, cured, flavor),
         #[cfg(feature = "lab")]
         Command::Spin => run::spin(),
         #[cfg(not(feature = "lab"))]

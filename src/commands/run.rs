@@ -2,8 +2,9 @@
 
 use super::folder::Folder;
 use super::observe::{Plan, observe, second_pass};
-use super::options::RunOptions;
+use super::options::{Flavor, RunOptions};
 use super::{Failure, HEALTHY, scenario, verdict};
+use pollscope_scenarios::override_flavor;
 use std::env;
 use std::path::Path;
 use std::process::Command;
@@ -26,6 +27,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
         if options.cured {
             command.arg("--cured");
         }
+        if let Some(flavor) = options.flavor {
+            command.arg("--flavor").arg(flavor.to_string());
+        }
         command
     };
     let expected = Duration::from_secs(options.seconds);
@@ -45,8 +49,13 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
 }
 
 /// The child: this process is the scenario from here on.
-pub(crate) fn become_scenario(name: &str, cured: bool) -> Result<u8, Failure> {
+pub(crate) fn become_scenario(name: &str, cured: bool, flavor: Option<Flavor>) -> Result<u8, Failure> {
     let scenario = scenario::find(name)?;
+    match flavor {
+        Some(Flavor::CurrentThread) => override_flavor(pollscope_scenarios::Flavor::CurrentThread),
+        Some(Flavor::Workers(workers)) => override_flavor(pollscope_scenarios::Flavor::MultiThread(workers)),
+        None => {}
+    }
     if cured {
         (scenario.cure)()
     } else {

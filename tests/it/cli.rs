@@ -85,6 +85,7 @@ fn an_unknown_scenario_is_answered_with_the_nearest() {
     refuses(place.path(), &["run", "blocking-cal"], "did you mean `blocking-call`?");
     refuses(place.path(), &["run", "../../etc"], "`pollscope list` names them");
     refuses(place.path(), &["eval", "lock-cicle"], "did you mean `lock-cycle`?");
+    refuses(place.path(), &["eval", "driver-held", "--flavor", "current_thread"], "nothing is left to evaluate");
     assert!(!place.path().join("pollscope-out").exists());
 }
 
