@@ -32,7 +32,7 @@ pub(crate) fn metered<F: Future>(name: &'static str, future: F) -> Result<Metere
     if monitors.len() >= MOST_NAMES && !monitors.contains_key(name) {
         return Err(future);
     }
-    let monitor = monitors.entry(name).or_insert_with(TaskMonitor::new).clone();
+    let monitor = monitors.entry(name).or_default().clone();
     drop(monitors);
     Ok(Metered(Box::pin(monitor.instrument(future))))
 }
