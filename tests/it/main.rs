@@ -18,5 +18,7 @@ mod report;
 mod scenarios;
 mod tidy;
 mod tool;
+#[cfg(feature = "lab")]
+mod tour;
 mod waits;
 mod watch;
