@@ -5,12 +5,14 @@
 
 mod build;
 mod facts;
+mod idle;
 mod series;
 mod spins;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use facts::*;
+pub use idle::*;
 use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId, WaitId};
 pub use series::{FIRST_WIDTH, Lane, Open, Series};
 pub use spins::*;
@@ -55,6 +57,10 @@ pub struct Model {
     pub hold_stacks: BTreeMap<(ResourceId, TaskId), Vec<u64>>,
     /// Waits under way.
     pub waits: BTreeMap<WaitId, WaitFacts>,
+    /// Tasks that were idle for long, when last told.
+    pub idle: BTreeMap<TaskId, IdleFacts>,
+    /// Threads that work for no runtime; `None` if unknown.
+    pub foreign: Option<ForeignFacts>,
     /// Tasks that were polled very often, while they were.
     pub spins: BTreeMap<TaskId, SpinFacts>,
     /// Places of spawning of which a task was awaited.

@@ -123,7 +123,7 @@ impl Model {
                     panic.ended = Some(end.awaited);
                 }
             }
-            _ => {}
+            _ => self.feed_idle(event),
         }
     }
 }

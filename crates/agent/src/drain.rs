@@ -4,6 +4,8 @@ mod locks;
 
 use crate::clock;
 use crate::hooks;
+#[cfg(feature = "tracing")]
+use crate::idle::{self, IdleTasks};
 use crate::raw::{Raw, StaticPlace, What};
 use crate::self_wakes::Suspects;
 use crate::session::Session;
@@ -27,6 +29,8 @@ struct Drain {
     writer: Writer,
     locks: Locks,
     suspects: Suspects,
+    #[cfg(feature = "tracing")]
+    idle: IdleTasks,
     unwinder: Unwinder,
     /// Static texts, shared with every event that names them.
     texts: HashMap<(usize, usize), Text>,
@@ -54,6 +58,8 @@ pub(crate) fn run(session: &'static Session, writer: Writer) {
         writer,
         locks: Locks::default(),
         suspects: Suspects::default(),
+        #[cfg(feature = "tracing")]
+        idle: IdleTasks::default(),
         unwinder: Unwinder::new(),
         texts: HashMap::new(),
         threads: HashMap::new(),
@@ -150,6 +156,11 @@ impl Drain {
         own.for_each(|event| self.write(event));
         let ripe = self.locks.ripe(now, &mut self.unwinder);
         ripe.into_iter().for_each(|event| self.write(event));
+        #[cfg(feature = "tracing")]
+        {
+            let idle = self.idle.ripe(now, last, &mut self.unwinder);
+            idle.into_iter().for_each(|event| self.write(event));
+        }
         if last || now - self.window >= WINDOW {
             self.summarize(&slots, now);
             slots.iter().zip(ended).filter(|(_, ended)| *ended).for_each(|(slot, _)| self.part(slot, now));
@@ -198,6 +209,8 @@ impl Drain {
             What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
             What::End { task } => {
                 self.locks.ended(task);
+                #[cfg(feature = "tracing")]
+                idle::task_ended(task);
                 self.write(words::TaskEnd { at, task });
             }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
@@ -330,6 +343,10 @@ impl Drain {
                        crate or a filter hides them"
                     .into(),
             });
+        }
+        #[cfg(feature = "tracing")]
+        if let Some(foreign) = self.idle.foreign(session, now) {
+            self.write(foreign);
         }
         self.map_modules(now);
         self.write(words::Cost {

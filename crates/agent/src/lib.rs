@@ -27,8 +27,12 @@ compile_error!("pollscope-agent supports Unix only");
 
 mod clock;
 mod drain;
+#[cfg(feature = "tracing")]
+mod foreign;
 mod heartbeat;
 mod hooks;
+#[cfg(feature = "tracing")]
+mod idle;
 mod panics;
 mod raw;
 #[cfg(doctest)]

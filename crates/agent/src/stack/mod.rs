@@ -13,7 +13,7 @@ mod platform;
 mod platform;
 
 #[cfg(feature = "tracing")]
-pub(crate) use platform::capture_here;
+pub(crate) use platform::{Look, capture_here, look_here};
 pub(crate) use platform::{RawStack, Sampler, ThreadBounds, Unwinder, generation, mapped};
 
 /// What a look at another thread gave.
