@@ -9,6 +9,7 @@ mod busy_poll;
 mod cpu_bound_poll;
 mod diagnosis;
 mod environment;
+mod idle;
 #[cfg(test)]
 mod lookalikes;
 mod open_polls;
@@ -51,6 +52,12 @@ pub struct Thresholds {
     /// Polls a second from which it is. A timer makes a thousand at most; a task that waits for sockets is no faster
     /// than they are, and seldom wakes itself.
     pub spin_rate: u64,
+    /// A task that nobody polled for this long is idle.
+    pub idle_ns: u64,
+    /// How long nothing in a program may move before it is said to stand still.
+    pub standstill_ns: u64,
+    /// How long the end of a program may take.
+    pub shutdown_ns: u64,
     /// How long a program must go on after a panic for it to count as unnoticed.
     pub unnoticed_ns: u64,
     /// Most victims named in one finding.
@@ -71,6 +78,9 @@ impl Default for Thresholds {
             slack_ns: 50_000_000,
             spin_ns: 1_000_000_000,
             spin_rate: 10_000,
+            idle_ns: 1_000_000_000,
+            standstill_ns: 1_500_000_000,
+            shutdown_ns: 1_000_000_000,
             unnoticed_ns: 500_000_000,
             victims: 10,
         }
@@ -116,7 +126,12 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         swallowed_panic::detect(model, symbols, thresholds),
         busy_poll::detect(model, symbols, thresholds),
     ];
-    outcomes.extend(waits::detect(model, symbols, thresholds));
+    let cycles = waits::detect(model, symbols, thresholds);
+    // Who waits in a cycle explains why others wait for nothing.
+    let explained = cycles.iter().any(|outcome| !outcome.findings.is_empty());
+    outcomes.extend(cycles);
+    let idle::Told { groups, outcomes: told, standstill } = idle::detect(model, symbols, thresholds, explained);
+    outcomes.extend(told);
     let mut checks = vec![environment];
     let mut findings = Vec::new();
     for outcome in outcomes {
@@ -132,12 +147,13 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         Verdict::Findings
     } else if machine {
         Verdict::Environment
-    } else if unseen(model).is_none() {
+    } else if unseen(model).is_none() && standstill.is_none() {
         Verdict::Healthy
     } else {
         Verdict::Unknown
     };
     let mut notes = symbols.notes();
+    notes.extend(standstill.filter(|_| verdict == Verdict::Unknown).map(|still| still.words(model.last_at)));
     if model.dropped > 0 {
         notes.push(format!("{} events were lost because a ring was full: counts are too low", model.dropped));
     }
@@ -150,6 +166,7 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         program: program(model),
         checks,
         findings,
+        idle: groups,
         not_observable: model.not_observable.iter().cloned().collect(),
         observer: observer(model),
         notes,

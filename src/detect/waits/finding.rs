@@ -6,6 +6,7 @@ use pollscope_recording::{ResourceId, TaskId};
 
 use super::graph::{Hold, WaitGraph, whole};
 use super::{Cycle, Shape, Told};
+use crate::detect::idle;
 use crate::detect::place::{self, Blame};
 use crate::detect::{
     Confidence, Culprit, Edge, EdgeType, Evidence, Finding, Graph, Location, Node, NodeType, Occurrences, Severity,
@@ -41,7 +42,7 @@ pub(super) fn of_cycle(
     shape: &Shape,
 ) -> Option<Finding> {
     let model = graph.model;
-    let blames: Vec<Blame> = cycle.waits.iter().map(|wait| place::blame(&symbols.stack(&wait.stack))).collect();
+    let blames: Vec<Blame> = cycle.waits.iter().map(|wait| place::blame(&symbols.stack(stack(model, wait)))).collect();
     // The one that came last closed the cycle; a line that is known beats one that is not.
     let (last, blame) = cycle.waits.iter().zip(&blames).max_by_key(|(wait, blame)| (blame.at.is_some(), wait.since))?;
     let since = cycle.waits.iter().map(|wait| wait.since).max()?;
@@ -109,6 +110,11 @@ pub(super) fn of_cycle(
         repair: (shape.repair)(&told),
         read_more: read_more(shape.kind),
     })
+}
+
+/// The stack on which a wait began; failing that, the one on which its task came to stand still.
+fn stack<'a>(model: &'a Model, wait: &'a WaitFacts) -> &'a [u64] {
+    if wait.stack.is_empty() { idle::stack_of(model, wait.task) } else { &wait.stack }
 }
 
 /// The waits of the cycle that were granted and left.

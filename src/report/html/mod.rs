@@ -5,6 +5,7 @@
 
 mod chart;
 mod finding;
+mod idle;
 mod metrics;
 mod ring;
 mod timeline;
@@ -122,6 +123,7 @@ pub fn page(page: &Page<'_>) -> String {
                         } } }
                     }
                     (timeline::section(page))
+                    (idle::section(diagnosis))
                     (checks(diagnosis))
                     (pictures(page.pictures))
                     (metrics::section(page.metrics))
