@@ -104,6 +104,27 @@ pub mod permit_leak {
     pub mod fault;
 }
 
+/// A library with a few reading desks.
+#[path = "lost-wakeup"]
+pub mod lost_wakeup {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A sorting office.
+#[path = "shutdown-hang"]
+pub mod shutdown_hang {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A bakery.
+#[path = "lost-notify"]
+pub mod lost_notify {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// One scenario: a service with one known fault, and the same service cured.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -158,6 +179,9 @@ pub fn all() -> &'static [Scenario] {
         scenario!("self-deadlock", self_deadlock),
         scenario!("futurelock", futurelock),
         scenario!("permit-leak", permit_leak),
+        scenario!("lost-wakeup", lost_wakeup),
+        scenario!("shutdown-hang", shutdown_hang),
+        scenario!("lost-notify", lost_notify),
     ];
     ALL
 }
