@@ -26,6 +26,13 @@ pub mod driver_held {
     pub mod fault;
 }
 
+/// A ferry office.
+#[path = "lock-order-inversion"]
+pub mod lock_order_inversion {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A small bank.
 #[path = "lock-cycle"]
 pub mod lock_cycle {
@@ -176,6 +183,7 @@ pub fn all() -> &'static [Scenario] {
         scenario!("channel-cycle", channel_cycle),
         scenario!("pool-starvation", pool_starvation),
         scenario!("lock-cycle", lock_cycle),
+        scenario!("lock-order-inversion", lock_order_inversion),
         scenario!("self-deadlock", self_deadlock),
         scenario!("futurelock", futurelock),
         scenario!("permit-leak", permit_leak),

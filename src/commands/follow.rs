@@ -2,8 +2,7 @@
 
 use super::terminal::Progress;
 use super::{terminal, verdict};
-use pollscope::detect::{Finding, Severity, Thresholds, diagnose};
-use pollscope::model::Model;
+use pollscope::detect::{Finding, Severity, Watched};
 use pollscope::report;
 use pollscope::symbols::Symbols;
 use pollscope_recording::{Follower, find_recordings};
@@ -23,7 +22,7 @@ pub(crate) struct Live<'a> {
     recordings: &'a Path,
     pid: u32,
     follower: Option<Follower>,
-    model: Model,
+    watched: Watched,
     symbols: Symbols,
     started: Instant,
     read: Instant,
@@ -40,7 +39,7 @@ impl<'a> Live<'a> {
             recordings,
             pid,
             follower: None,
-            model: Model::default(),
+            watched: Watched::default(),
             symbols: Symbols::new(),
             started: now,
             read: now,
@@ -68,16 +67,16 @@ impl<'a> Live<'a> {
         let Some(follower) = &mut self.follower else {
             return;
         };
-        let model = &mut self.model;
-        if follower.poll(|event| model.feed(&event)).is_err() || self.diagnosed.elapsed() < DIAGNOSE {
+        let watched = &mut self.watched;
+        if follower.poll(|event| watched.feed(&event)).is_err() || self.diagnosed.elapsed() < DIAGNOSE {
             return;
         }
-        let diagnosis = diagnose(&self.model, &mut self.symbols, &Thresholds::default());
+        let diagnosis = self.watched.diagnose(&mut self.symbols);
         self.diagnosed = Instant::now();
         let going_on = |finding: &Finding| {
             finding.severity == Severity::Critical
                 && finding.occurrences.worst_ms >= STUCK_MS
-                && finding.occurrences.last_ns >= self.model.last_at
+                && finding.occurrences.last_ns >= self.watched.model().last_at
         };
         self.stuck = diagnosis.findings.iter().any(going_on);
         for finding in diagnosis.findings.iter().filter(|finding| finding.severity >= Severity::Warning) {

@@ -6,6 +6,7 @@
 mod build;
 mod facts;
 mod idle;
+mod orders;
 mod series;
 mod spins;
 
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use facts::*;
 pub use idle::*;
+pub use orders::*;
 use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId, WaitId};
 pub use series::{FIRST_WIDTH, Lane, Open, Series};
 pub use spins::*;
@@ -63,6 +65,8 @@ pub struct Model {
     pub foreign: Option<ForeignFacts>,
     /// Tasks that were polled very often, while they were.
     pub spins: BTreeMap<TaskId, SpinFacts>,
+    /// In which order locks were taken.
+    pub orders: Orders,
     /// Places of spawning of which a task was awaited.
     pub awaited: HashSet<Place>,
     /// Panics of tasks, in the order they came.

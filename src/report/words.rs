@@ -1,7 +1,7 @@
 //! How figures, places and tasks are put into words: the same in every report.
 
 use crate::detect::{
-    Confidence, Diagnosis, Frame, Graph, IdleGroup, Location, Node, NodeType, Severity, TaskRef, Verdict,
+    Confidence, Diagnosis, Edge, Frame, Graph, IdleGroup, Location, Node, NodeType, Severity, TaskRef, Verdict,
 };
 use std::borrow::Cow;
 
@@ -62,6 +62,14 @@ pub(super) fn awaited(group: &IdleGroup) -> String {
         text.push_str("; polled since, so perhaps elsewhere");
     }
     text
+}
+
+/// What a task does with a lock it has not got: in a deadlock that only might be, nobody waits.
+pub(super) const fn wants(edge: &Edge) -> &'static str {
+    match edge.confidence {
+        Confidence::Possible => "would take",
+        Confidence::Likely | Confidence::Proven => "waits for",
+    }
 }
 
 /// "1 poll", "2 polls".

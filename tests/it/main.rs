@@ -5,6 +5,8 @@
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
+mod freed;
+mod orders;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;

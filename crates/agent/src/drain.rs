@@ -1,6 +1,7 @@
 //! The drain: the one thread that takes what the others noted, orders it by time and writes it. Never a runtime worker.
 
 mod locks;
+mod orders;
 
 use crate::clock;
 use crate::hooks;
@@ -211,6 +212,7 @@ impl Drain {
                 self.locks.ended(task);
                 #[cfg(feature = "tracing")]
                 idle::task_ended(task);
+                orders::ended(task);
                 self.write(words::TaskEnd { at, task });
             }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
@@ -275,6 +277,10 @@ impl Drain {
             }
             What::Awaited { task } => self.write(words::Awaited { at, task }),
             What::PanicEnd { task, awaited } => self.write(words::PanicEnd { at, task, awaited }),
+            What::Orders { task, held } => {
+                let events = orders::told(at, task, &held, &mut self.locks, &mut self.unwinder);
+                events.into_iter().for_each(|event| self.write(event));
+            }
             What::WaitEnd { wait, ready } => {
                 let event = self.locks.wait_end(at, wait, ready);
                 event.into_iter().for_each(|event| self.write(event));
