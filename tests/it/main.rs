@@ -6,6 +6,7 @@ mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
 mod freed;
+mod idle;
 mod orders;
 mod programs;
 #[cfg(feature = "lab")]

@@ -65,7 +65,7 @@ fn finding(
     // Others that did the same work were heard.
     let through = model.tasks.values().filter(|other| other.spawned == facts.spawned && other.ended.is_some()).count();
     let waiter = idlers.iter().find(|idler| idler.only(Leaf::Join).is_some() && awaits(model, idler, first.task))?;
-    if through == 0 || facts.spawned.line == 0 || still.fed_from_outside {
+    if through == 0 || facts.spawned.line == 0 {
         return None;
     }
     let age = |idler: &Idler<'_>| ms(model.last_at.saturating_sub(idler.since));

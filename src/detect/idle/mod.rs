@@ -8,6 +8,8 @@ mod lost_notify;
 mod lost_wakeup;
 mod shutdown_hang;
 mod standstill;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -124,7 +126,9 @@ fn groups(model: &Model, idlers: &[Idler<'_>]) -> Vec<IdleGroup> {
         let mut leaves: Vec<Leaf> = idler.spots.iter().map(|spot| spot.leaf).collect();
         leaves.sort_unstable();
         leaves.dedup();
-        let (at, call) = last.map(|spot| (spot.blame.at.clone(), spot.blame.call.clone())).unwrap_or_default();
+        let (at, call) = last
+            .map(|spot| (spot.blame.at.clone(), spot.blame.call.clone().filter(|call| call.contains("::"))))
+            .unwrap_or_default();
         groups.entry((at, call, leaves, idler.older, idler.facts.forgotten())).or_default().push(idler);
     }
     let mut groups: Vec<IdleGroup> = groups

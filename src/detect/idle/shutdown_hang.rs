@@ -121,7 +121,7 @@ fn receivers(model: &Model, idlers: &[Idler<'_>], still: &Standstill, thresholds
     // some of its tasks have ended.
     let late = root.since.saturating_sub(begun) >= thresholds.shutdown_ns;
     let ended = model.tasks.values().filter(|facts| facts.ended.is_some() && facts.kind == "task").count();
-    if !late || ended == 0 || still.fed_from_outside {
+    if !late || ended == 0 {
         return None;
     }
     let mut places: BTreeMap<&Location, Vec<(&Idler<'_>, &Spot)>> = BTreeMap::new();

@@ -16,19 +16,16 @@ pub(in crate::detect) struct Standstill {
     pub(in crate::detect) since: Nanos,
     /// Tasks that are alive.
     pub(in crate::detect) tasks: usize,
-    /// Threads outside of every runtime, one of which may still wake somebody.
+    /// Threads outside of every runtime, none of which has ever woken a task.
     pub(in crate::detect) threads: u64,
-    /// Such threads have woken tasks before.
-    pub(in crate::detect) fed_from_outside: bool,
 }
 
 impl Standstill {
     /// In one sentence.
     pub(in crate::detect) fn words(&self, now: Nanos) -> String {
-        let outside = match (self.threads, self.fed_from_outside) {
-            (0, _) => "nothing that could be seen can wake one of them",
-            (_, true) => "only a thread outside of tokio, as has woken some before, can wake one of them",
-            (_, false) => "only a thread outside of tokio could wake one of them, and none has so far",
+        let outside = match self.threads {
+            0 => "nothing that could be seen can wake one of them",
+            _ => "only a thread outside of tokio could wake one of them, and none has so far",
         };
         format!(
             "nothing has moved for {:.1} s: each of {} tasks that are alive waits for another; {outside}",
@@ -56,10 +53,13 @@ pub(super) fn judge(model: &Model, idlers: &[Idler<'_>], thresholds: &Thresholds
     let since = idlers.iter().map(|idler| idler.since).max()?;
     let long = model.last_at.saturating_sub(since) >= thresholds.standstill_ns;
     let foreign = model.foreign.unwrap_or_default();
+    // A program that is fed by a thread of its own is a server at rest.
+    if foreign.wakes > 0 {
+        return None;
+    }
     (long && alive.iter().all(|task| standing.contains(task))).then_some(Standstill {
         since,
         tasks: alive.len(),
         threads: foreign.threads,
-        fed_from_outside: foreign.wakes > 0,
     })
 }
