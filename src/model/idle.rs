@@ -6,6 +6,8 @@ use super::Model;
 
 /// Most stacks kept of one task.
 const KEPT: usize = 8;
+/// A poll may be counted this much after its end: in a window that began when it was over.
+const SLACK: Nanos = 50_000_000;
 
 /// What is known of a task that was idle for long.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +70,7 @@ impl Model {
     pub fn idle_since(&self, task: TaskId) -> Option<(Nanos, bool)> {
         let facts = self.idle.get(&task)?;
         let progress = self.tasks.get(&task).map_or(0, |task| task.progress);
-        Some((facts.since.max(progress), progress > facts.since))
+        let later = progress > facts.since.saturating_add(SLACK);
+        Some((if later { progress } else { facts.since }, later))
     }
 }

@@ -3,10 +3,10 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as Lock};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Mutex, Notify, Semaphore, broadcast, mpsc, oneshot, watch};
@@ -143,36 +143,41 @@ impl Future for Told {
 
 async fn forgets_its_waker() {
     let state = Arc::new(Lock::new((false, None::<Waker>)));
-    let told = Told(state.clone(), false);
-    tokio::spawn(async move {
-        sleep(ms(20)).await;
-        told.await;
-    });
-    sleep(ms(60)).await;
-    let early = state.lock().unwrap().1.take();
-    early.unwrap().wake();
-    sleep(ms(60)).await;
-    state.lock().unwrap().0 = true;
+    tokio::spawn(Told(state.clone(), false));
+    let early = loop {
+        sleep(ms(5)).await;
+        if let Some(waker) = state.lock().unwrap().1.take() {
+            break waker;
+        }
+    };
+    early.wake();
     loop {
         sleep(ms(100)).await;
     }
 }
 
 async fn notified_too_early() {
-    let ready = Arc::new((AtomicBool::new(false), Notify::new()));
-    let mut waiters = JoinSet::new();
+    let ready = Arc::new((AtomicBool::new(false), Notify::new(), AtomicUsize::new(0)));
+    let (mut waiters, mut late) = (JoinSet::new(), Vec::new());
     for number in 0..6 {
         let ready = ready.clone();
+        let (go, told) = oneshot::channel::<()>();
+        late.extend((number > 2).then_some(go));
         waiters.spawn(async move {
             if !ready.0.load(Ordering::Acquire) {
-                sleep(ms(number * 30)).await;
+                ready.2.fetch_add(1, Ordering::AcqRel);
+                let _ = told.await;
                 ready.1.notified().await; // notified_too_early
             }
         });
     }
-    sleep(ms(75)).await;
+    while ready.2.load(Ordering::Acquire) < 6 {
+        sleep(ms(5)).await;
+    }
+    sleep(ms(20)).await;
     ready.0.store(true, Ordering::Release);
     ready.1.notify_waiters();
+    drop(late);
     while waiters.join_next().await.is_some() {}
 }
 
@@ -180,15 +185,16 @@ async fn keeps_its_sender() {
     let (sender, mut receiver) = mpsc::channel::<u64>(4);
     let again = sender.clone();
     let worker = tokio::spawn(async move {
-        while let Some(job) = receiver.recv().await {
-            // keeps_its_sender
+        loop {
+            let Some(job) = receiver.recv().await else { break }; // keeps_its_sender
             if job % 7 == 0 {
                 again.send(job + 1).await.unwrap();
             }
         }
     });
     let feeder = tokio::spawn(async move {
-        for job in 0..150 {
+        let begun = Instant::now();
+        for job in (0..).take_while(|_| begun.elapsed() < ms(1100)) {
             sender.send(job).await.unwrap();
             sleep(ms(8)).await;
         }

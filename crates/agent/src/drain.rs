@@ -51,9 +51,9 @@ struct Drain {
     failed: bool,
 }
 
-pub(crate) fn run(session: &'static Session, writer: Writer) {
+/// Until the session ends; it began at `begun`.
+pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
     slots::set_quiet(true);
-    let now = clock::now();
     let mut drain = Drain {
         session,
         writer,
@@ -67,14 +67,14 @@ pub(crate) fn run(session: &'static Session, writer: Writer) {
         modules: HashSet::new(),
         generation: None,
         spare: Table::new(),
-        window: now,
-        second: now,
+        window: begun,
+        second: begun,
         lost_polls: 0,
         past_dropped: 0,
         past_polls: 0,
         failed: false,
     };
-    drain.introduce(now);
+    drain.introduce(begun);
     loop {
         let last = session.stop.load(Ordering::Acquire);
         drain.turn(last);
