@@ -48,6 +48,13 @@ pub mod sync_guard_across_await {
     pub mod fault;
 }
 
+/// A botanical garden.
+#[path = "watch-borrow-across-await"]
+pub mod watch_borrow_across_await {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A copy shop.
 #[path = "busy-poll"]
 pub mod busy_poll {
@@ -132,6 +139,16 @@ pub mod lost_notify {
     pub mod fault;
 }
 
+/// A game of chess.
+pub mod chess {
+    pub mod play;
+}
+
+/// A game of soccer.
+pub mod soccer {
+    pub mod play;
+}
+
 /// One scenario: a service with one known fault, and the same service cured.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -168,6 +185,34 @@ macro_rules! scenario {
     };
 }
 
+macro_rules! healthy {
+    ($name:literal, $module:ident) => {
+        Scenario {
+            name: $name,
+            fault: $module::play::main,
+            cure: $module::play::main,
+            manifest: include_str!(concat!($name, "/scenario.toml")),
+            fault_source: include_str!(concat!($name, "/play.rs")),
+            cure_source: include_str!(concat!($name, "/play.rs")),
+            fault_path: concat!("scenarios/", $name, "/play.rs"),
+            cure_path: concat!("scenarios/", $name, "/play.rs"),
+        }
+    };
+}
+
+/// Programs without any fault, to see what healthy ones look like. Their twin is the program itself.
+#[must_use]
+pub fn healthy() -> &'static [Scenario] {
+    const HEALTHY: &[Scenario] = &[healthy!("chess", chess), healthy!("soccer", soccer)];
+    HEALTHY
+}
+
+/// The text of `figures.rs`, which every service shares.
+pub const FIGURES: &str = include_str!("figures.rs");
+
+/// The text of this package's `Cargo.toml`: what the services depend on.
+pub const PACKAGE: &str = include_str!("Cargo.toml");
+
 /// Every scenario, in the order of the catalogue.
 #[must_use]
 pub fn all() -> &'static [Scenario] {
@@ -175,6 +220,7 @@ pub fn all() -> &'static [Scenario] {
         scenario!("blocking-call", blocking_call),
         scenario!("cpu-bound-poll", cpu_bound_poll),
         scenario!("sync-guard-across-await", sync_guard_across_await),
+        scenario!("watch-borrow-across-await", watch_borrow_across_await),
         scenario!("swallowed-panic", swallowed_panic),
         scenario!("busy-poll", busy_poll),
         scenario!("busy-poll-yield", busy_poll_yield),

@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -28,6 +29,10 @@ struct Shop {
 }
 
 impl Shop {
+    fn open(supplier: SocketAddr) -> Result<Self, Failure> {
+        Ok(Self { supplier, prices: Mutex::new(read_price_list()?) })
+    }
+
     /// The price of an article in cents.
     #[tracing::instrument(skip(self))]
     async fn price(&self, article: u64) -> io::Result<u64> {
@@ -72,7 +77,8 @@ async fn serve(stream: TcpStream, shop: Arc<Shop>) -> io::Result<()> {
 
 async fn accept(listener: TcpListener, shop: Arc<Shop>) {
     while let Ok((stream, peer)) = listener.accept().await {
-        tokio::spawn(serve(stream, shop.clone()).instrument(info_span!("connection", %peer)));
+        let connection = monitored("connection", serve(stream, shop.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 
@@ -150,14 +156,14 @@ fn answer_as_supplier(mut connection: StdStream) -> io::Result<()> {
 
 async fn run() -> Result<(), Failure> {
     let upstream = StdListener::bind("127.0.0.1:0")?;
-    let shop = Arc::new(Shop { supplier: upstream.local_addr()?, prices: Mutex::new(read_price_list()?) });
+    let shop = Arc::new(Shop::open(upstream.local_addr()?)?);
     std::thread::spawn(move || supplier(&upstream));
 
     let (closing, open) = watch::channel(false);
     for _ in 0..DISPLAYS {
         tokio::spawn(display(open.clone()));
     }
-    tokio::spawn(average(shop.clone()));
+    tokio::spawn(monitored("average", average(shop.clone())));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let service = listener.local_addr()?;
     tokio::spawn(accept(listener, shop));

@@ -51,7 +51,7 @@ impl Office {
 }
 
 fn district(letter: &Letter) -> Option<u64> {
-    (letter.looked_at > 0 || letter.number % 4 != 0).then_some(letter.number % 9)
+    (letter.looked_at > 0 || !letter.number.is_multiple_of(4)).then_some(letter.number % 9)
 }
 
 async fn sorter(office: Arc<Office>) -> Result<u64, Failure> {

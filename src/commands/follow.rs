@@ -29,11 +29,13 @@ pub(crate) struct Live<'a> {
     diagnosed: Instant,
     told: HashSet<String>,
     stuck: bool,
+    tell: bool,
 }
 
 impl<'a> Live<'a> {
-    /// Follows what process `pid` (or a child of it) records below the folder `recordings`.
-    pub(crate) fn new(recordings: &'a Path, pid: u32) -> Live<'a> {
+    /// Follows what process `pid` (or a child of it) records below the folder `recordings`, and says what it finds if it
+    /// is to `tell`.
+    pub(crate) fn new(recordings: &'a Path, pid: u32, tell: bool) -> Live<'a> {
         let now = Instant::now();
         Live {
             recordings,
@@ -46,6 +48,7 @@ impl<'a> Live<'a> {
             diagnosed: now,
             told: HashSet::new(),
             stuck: false,
+            tell,
         }
     }
 
@@ -79,7 +82,7 @@ impl<'a> Live<'a> {
                 && finding.occurrences.last_ns >= self.watched.model().last_at
         };
         self.stuck = diagnosis.findings.iter().any(going_on);
-        for finding in diagnosis.findings.iter().filter(|finding| finding.severity >= Severity::Warning) {
+        for finding in diagnosis.findings.iter().filter(|finding| self.tell && finding.severity >= Severity::Warning) {
             let at = finding.culprit.at.as_ref().map(|at| (&at.file, at.line));
             if self.told.insert(format!("{} {at:?}", finding.kind)) {
                 let seconds = self.started.elapsed().as_secs_f64();

@@ -124,7 +124,7 @@ impl Model {
                     panic.ended = Some(end.awaited);
                 }
             }
-            _ => self.feed_idle(event),
+            _ => self.feed_gauges(event),
         }
     }
 }

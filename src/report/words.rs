@@ -1,7 +1,7 @@
 //! How figures, places and tasks are put into words: the same in every report.
 
 use crate::detect::{
-    Confidence, Diagnosis, Edge, Frame, Graph, IdleGroup, Location, Node, NodeType, Severity, TaskRef, Verdict,
+    Confidence, Diagnosis, Edge, Frame, Graph, IdleGroup, Location, Node, NodeType, Severity, Span, TaskRef, Verdict,
 };
 use std::borrow::Cow;
 
@@ -129,6 +129,17 @@ pub(super) fn task(task: &TaskRef) -> String {
         (None, Some(future)) => format!("task {} ({future})", task.id),
         (None, None) => format!("task {}", task.id),
     }
+}
+
+/// Spans as a log line shows them: `request{id=7} > thumbnail`.
+pub(super) fn spans(spans: &[Span]) -> String {
+    let shown: Vec<String> = spans.iter().map(span).collect();
+    shown.join(" > ")
+}
+
+fn span(span: &Span) -> String {
+    let fields: Vec<String> = span.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if fields.is_empty() { span.name.clone() } else { format!("{}{{{}}}", span.name, fields.join(" ")) }
 }
 
 /// The label of a node without the place that is shown beside it.

@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod borrows;
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
+mod dashboards;
+#[cfg(feature = "lab")]
+mod exercise;
 mod freed;
 mod idle;
 mod orders;

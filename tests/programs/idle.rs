@@ -1,6 +1,8 @@
 //! Programs whose tasks stand still: for good, for a while, or because that is what they are for. The first argument
 //! chooses one; the second the runtime.
 
+#![expect(clippy::unwrap_used, reason = "a program that cannot go on fails")]
+
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -185,9 +187,8 @@ async fn keeps_its_sender() {
     let (sender, mut receiver) = mpsc::channel::<u64>(4);
     let again = sender.clone();
     let worker = tokio::spawn(async move {
-        loop {
-            let Some(job) = receiver.recv().await else { break }; // keeps_its_sender
-            if job % 7 == 0 {
+        while let Some(job) = next(&mut receiver).await {
+            if job.is_multiple_of(7) {
                 again.send(job + 1).await.unwrap();
             }
         }
@@ -203,9 +204,13 @@ async fn keeps_its_sender() {
     worker.await.unwrap();
 }
 
+async fn next(receiver: &mut mpsc::Receiver<u64>) -> Option<u64> {
+    receiver.recv().await // keeps_its_sender
+}
+
 async fn blocks_the_end() {
-    let (_kept, lines) = std::sync::mpsc::channel::<String>();
-    std::mem::forget(_kept);
+    let (kept, lines) = std::sync::mpsc::channel::<String>();
+    std::mem::forget(kept);
     tokio::task::spawn_blocking(move || lines.recv()); // blocks_the_end
     sleep(ms(100)).await;
 }

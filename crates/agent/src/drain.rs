@@ -2,6 +2,8 @@
 
 mod locks;
 mod orders;
+mod said_aside;
+mod samples;
 
 use crate::clock;
 use crate::hooks;
@@ -16,6 +18,8 @@ use crate::table::Table;
 use locks::Locks;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
+use said_aside::SaidAside;
+use samples::Samples;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -32,6 +36,8 @@ struct Drain {
     suspects: Suspects,
     #[cfg(feature = "tracing")]
     idle: IdleTasks,
+    samples: Samples,
+    aside: SaidAside,
     unwinder: Unwinder,
     /// Static texts, shared with every event that names them.
     texts: HashMap<(usize, usize), Text>,
@@ -61,6 +67,8 @@ pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
         suspects: Suspects::default(),
         #[cfg(feature = "tracing")]
         idle: IdleTasks::default(),
+        samples: Samples::new(begun),
+        aside: SaidAside::default(),
         unwinder: Unwinder::new(),
         texts: HashMap::new(),
         threads: HashMap::new(),
@@ -156,7 +164,15 @@ impl Drain {
         }
         own.for_each(|event| self.write(event));
         let ripe = self.locks.ripe(now, &mut self.unwinder);
-        ripe.into_iter().for_each(|event| self.write(event));
+        for event in ripe {
+            #[cfg(feature = "tracing")]
+            if let Some(spans) = self.aside.beside(&event) {
+                self.write(spans);
+            }
+            self.write(event);
+        }
+        let samples = self.samples.turn(now, last, self.session);
+        samples.into_iter().for_each(|event| self.write(event));
         #[cfg(feature = "tracing")]
         {
             let idle = self.idle.ripe(now, last, &mut self.unwinder);
@@ -215,8 +231,15 @@ impl Drain {
                 orders::ended(task);
                 self.write(words::TaskEnd { at, task });
             }
+            What::Named { task, name } => self.aside.named(task, name),
+            #[cfg(feature = "tracing")]
+            What::InSpans { task, wait, spans } => {
+                let event = self.aside.in_spans(at, task, wait, spans);
+                event.into_iter().for_each(|event| self.write(event));
+            }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
                 self.locks.spawned(task, parent);
+                let name = self.aside.name(task).or(name);
                 let event = words::Task {
                     at,
                     task,
@@ -282,6 +305,8 @@ impl Drain {
                 events.into_iter().for_each(|event| self.write(event));
             }
             What::WaitEnd { wait, ready } => {
+                #[cfg(feature = "tracing")]
+                self.aside.wait_ended(wait);
                 let event = self.locks.wait_end(at, wait, ready);
                 event.into_iter().for_each(|event| self.write(event));
             }

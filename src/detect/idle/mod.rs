@@ -60,8 +60,8 @@ impl Idler<'_> {
 
 /// The tasks that are alive and idle.
 fn idlers<'a>(model: &'a Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Idler<'a>> {
-    let mut polled = model.stalls.values().filter(|stall| stall.end.is_none()).map(|stall| stall.task);
-    let polled: Vec<TaskId> = polled.by_ref().collect();
+    let polled = model.stalls.values().filter(|stall| stall.end.is_none()).map(|stall| stall.task);
+    let polled: Vec<TaskId> = polled.collect();
     let mut seen: BTreeMap<&[u64], (Leaf, bool, Blame)> = BTreeMap::new();
     let mut idlers = Vec::new();
     for (&task, facts) in &model.idle {

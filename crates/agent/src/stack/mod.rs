@@ -12,8 +12,9 @@ mod platform;
 #[path = "absent.rs"]
 mod platform;
 
+pub(crate) use platform::capture_here;
 #[cfg(feature = "tracing")]
-pub(crate) use platform::{Look, capture_here, look_here};
+pub(crate) use platform::{Look, look_here};
 pub(crate) use platform::{RawStack, Sampler, ThreadBounds, Unwinder, generation, mapped};
 
 /// What a look at another thread gave.

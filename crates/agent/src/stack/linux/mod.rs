@@ -8,8 +8,9 @@ mod sleeping;
 mod tests;
 mod unwind;
 
+pub(crate) use here::capture_here;
 #[cfg(feature = "tracing")]
-pub(crate) use here::{Look, capture_here, look_here};
+pub(crate) use here::{Look, look_here};
 pub(crate) use modules::{generation, mapped};
 pub(crate) use unwind::Unwinder;
 
