@@ -19,4 +19,7 @@ mod report;
 mod scenarios;
 mod tidy;
 mod tool;
+#[cfg(feature = "lab")]
+mod tour;
 mod waits;
+mod watch;

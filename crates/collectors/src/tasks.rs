@@ -1,6 +1,6 @@
 //! tokio-metrics of single tasks: those whose futures the program gives a name, all of one name together.
 
-use crate::metrics::put;
+use super::metrics::put;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -32,7 +32,7 @@ pub(crate) fn metered<F: Future>(name: &'static str, future: F) -> Result<Metere
     if monitors.len() >= MOST_NAMES && !monitors.contains_key(name) {
         return Err(future);
     }
-    let monitor = monitors.entry(name).or_insert_with(TaskMonitor::new).clone();
+    let monitor = monitors.entry(name).or_default().clone();
     drop(monitors);
     Ok(Metered(Box::pin(monitor.instrument(future))))
 }
