@@ -120,6 +120,27 @@ pub mod permit_leak {
     pub mod fault;
 }
 
+/// A library with a few reading desks.
+#[path = "lost-wakeup"]
+pub mod lost_wakeup {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A sorting office.
+#[path = "shutdown-hang"]
+pub mod shutdown_hang {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A bakery.
+#[path = "lost-notify"]
+pub mod lost_notify {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A game of chess.
 pub mod chess {
     pub mod play;
@@ -214,6 +235,9 @@ pub fn all() -> &'static [Scenario] {
         scenario!("self-deadlock", self_deadlock),
         scenario!("futurelock", futurelock),
         scenario!("permit-leak", permit_leak),
+        scenario!("lost-wakeup", lost_wakeup),
+        scenario!("shutdown-hang", shutdown_hang),
+        scenario!("lost-notify", lost_notify),
     ];
     ALL
 }

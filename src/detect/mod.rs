@@ -11,6 +11,7 @@ mod busy_poll;
 mod cpu_bound_poll;
 mod diagnosis;
 mod environment;
+mod idle;
 mod lock_order_inversion;
 mod long_poll;
 #[cfg(test)]
@@ -58,6 +59,12 @@ pub struct Thresholds {
     /// Polls a second from which it is. A timer makes a thousand at most; a task that waits for sockets is no faster
     /// than they are, and seldom wakes itself.
     pub spin_rate: u64,
+    /// A task that nobody polled for this long is idle.
+    pub idle_ns: u64,
+    /// How long nothing in a program may move before it is said to stand still.
+    pub standstill_ns: u64,
+    /// How long the end of a program may take.
+    pub shutdown_ns: u64,
     /// How long a program must go on after a panic for it to count as unnoticed.
     pub unnoticed_ns: u64,
     /// Most victims named in one finding.
@@ -78,6 +85,9 @@ impl Default for Thresholds {
             slack_ns: 50_000_000,
             spin_ns: 1_000_000_000,
             spin_rate: 10_000,
+            idle_ns: 1_000_000_000,
+            standstill_ns: 1_500_000_000,
+            shutdown_ns: 1_000_000_000,
             unnoticed_ns: 500_000_000,
             victims: 10,
         }
@@ -133,6 +143,9 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
     let stuck: Vec<Finding> = waits.iter().flat_map(|outcome| outcome.findings.clone()).collect();
     outcomes.extend(waits);
     outcomes.push(lock_order_inversion::detect(model, symbols, thresholds, &stuck));
+    // Who waits in a cycle explains why others wait for nothing.
+    let idle::Told { groups, outcomes: told, standstill } = idle::detect(model, symbols, thresholds, !stuck.is_empty());
+    outcomes.extend(told);
     let mut checks = vec![environment];
     let mut findings = Vec::new();
     for outcome in outcomes {
@@ -152,12 +165,13 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
         Verdict::Findings
     } else if machine {
         Verdict::Environment
-    } else if unseen(model).is_none() && !undecided {
+    } else if unseen(model).is_none() && !undecided && standstill.is_none() {
         Verdict::Healthy
     } else {
         Verdict::Unknown
     };
     let mut notes = symbols.notes();
+    notes.extend(standstill.filter(|_| verdict == Verdict::Unknown).map(|still| still.words(model.last_at)));
     if model.dropped > 0 {
         let full = if model.has_source("console") { "the program's buffer for the console" } else { "a ring" };
         notes.push(format!("{} events were lost because {full} was full: counts are too low", model.dropped));
@@ -171,6 +185,7 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
         program: program(model),
         checks,
         findings,
+        idle: groups,
         not_observable: model.not_observable.iter().cloned().collect(),
         observer: observer(model),
         notes,

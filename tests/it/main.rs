@@ -12,6 +12,7 @@ mod dashboards;
 #[cfg(feature = "lab")]
 mod exercise;
 mod freed;
+mod idle;
 mod orders;
 mod programs;
 #[cfg(feature = "lab")]

@@ -37,8 +37,12 @@ mod clock;
 mod drain;
 #[cfg(feature = "flavor")]
 mod flavor;
+#[cfg(feature = "tracing")]
+mod foreign;
 mod heartbeat;
 mod hooks;
+#[cfg(feature = "tracing")]
+mod idle;
 mod monitored;
 mod panics;
 mod raw;
