@@ -82,6 +82,9 @@ fn whole(page: &mut Page, finding: &Finding) {
     if let Some(task) = &culprit.task {
         page.field("task", &task_text(task));
     }
+    if !culprit.spans.is_empty() {
+        page.field("in span", &Text::plain(&words::spans(&culprit.spans)));
+    }
     stack(page, &culprit.stack);
     if let Some(graph) = &finding.graph {
         ring::draw(page, graph);
@@ -124,6 +127,10 @@ fn whole(page: &mut Page, finding: &Finding) {
 
 fn footer(page: &mut Page, diagnosis: &Diagnosis, screen: &Screen<'_>) {
     let answered = |answer| diagnosis.checks.iter().filter(move |check| check.answer == answer);
+    // What was found has a finding, unless nobody in the program is to blame.
+    for check in answered(Answer::Found).filter(|check| check.kind == "environment") {
+        page.field("machine", &Text::plain(&check.why));
+    }
     let clear: Vec<_> = answered(Answer::Clear).map(|check| check.kind.as_str()).collect();
     if !clear.is_empty() {
         page.field("clear", &Text::plain(&clear.join(", ")));
@@ -250,10 +257,11 @@ fn shortened(function: &str, columns: usize) -> Option<String> {
 
 fn task_text(task: &TaskRef) -> Text {
     let text = Text::plain(&words::task(task));
-    match &task.spawned_at {
+    let text = match &task.spawned_at {
         Some(at) => text.and(" spawned at ").and(&words::spot(at)),
         None => text,
-    }
+    };
+    if task.spans.is_empty() { text } else { text.and(" in span ").and(&words::spans(&task.spans)) }
 }
 
 fn tag(finding: &Finding) -> Text {
@@ -284,6 +292,7 @@ const fn color(color: AnsiColor) -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::Check;
     use crate::report::samples;
 
     fn shown(diagnosis: &Diagnosis, columns: usize) -> String {
@@ -297,9 +306,19 @@ mod tests {
         assert!(text.starts_with("shop, 3.0 s, 1807 polls: 1 fault\n"), "{text}");
         assert!(text.contains("critical: blocking-call (proven)\n"), "{text}");
         assert!(text.contains("where     src/main.rs:7  in shop::ask  calls std::io::Read::read\n"), "{text}");
+        assert!(text.contains("  in span   request{id=7} > ask\n"), "{text}");
         assert!(text.contains("2 times, worst 900.0 ms, 1.50 s in all"), "{text}");
         assert!(text.contains("evidence  900.0 ms  longest poll\n              221 µs  of it on the CPU\n"), "{text}");
         assert!(text.contains("1 other frame of libraries and the runtime folded"), "{text}");
+    }
+
+    #[test]
+    fn an_environment_that_is_to_blame_is_told_with_its_grounds() {
+        let mut diagnosis = samples::blocking();
+        let (kind, why) = ("environment".to_owned(), "the CPU quota throttled the program for 300 ms".to_owned());
+        diagnosis.checks.push(Check { kind, answer: Answer::Found, why });
+        let text = shown(&diagnosis, 100);
+        assert!(text.contains("machine   the CPU quota throttled the program for 300 ms\n"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod borrows;
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
@@ -20,3 +21,4 @@ mod tool;
 #[cfg(feature = "lab")]
 mod tour;
 mod waits;
+mod watch;
