@@ -5,6 +5,8 @@
 
 mod figures;
 
+pub use pollscope_agent::{Flavor, override_flavor};
+
 /// A price quoting service.
 #[path = "blocking-call"]
 pub mod blocking_call {

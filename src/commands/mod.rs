@@ -1,14 +1,20 @@
 //! From the arguments to the floors below. The only place that prints, starts programs or decides an exit status.
 
+#[cfg(feature = "collect")]
+mod attach;
 mod child;
 #[cfg(feature = "collect")]
 mod collect;
+#[cfg(all(feature = "lab", feature = "collect"))]
+mod console;
 mod diagnose;
 #[cfg(feature = "lab")]
 mod eval;
 #[cfg(feature = "lab")]
 mod exercise;
 mod failure;
+#[cfg(all(feature = "lab", feature = "collect"))]
+mod flame;
 mod folder;
 mod follow;
 mod learn;
@@ -64,6 +70,12 @@ pub(crate) fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Record(options) => record::record(&options),
+        #[cfg(feature = "collect")]
+        Command::Attach(options) => attach::attach(&options),
+        #[cfg(not(feature = "collect"))]
+        Command::Attach(_) => {
+            Err(Failure::new("this build cannot attach; install pollscope with its `collect` feature"))
+        }
         Command::Diagnose(options) => diagnose::diagnose(&options),
         Command::Report(options) => report::report(&options),
         Command::Watch(options) => watch::watch(&options),
@@ -75,8 +87,16 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Eval(options) => eval::eval(&options),
         #[cfg(feature = "lab")]
         Command::Exercise(options) => exercise::exercise(&options),
+        #[cfg(all(feature = "lab", feature = "collect"))]
+        Command::Console(options) => console::console(&options),
+        #[cfg(all(feature = "lab", feature = "collect"))]
+        Command::Flame(options) => flame::flame(&options),
+        #[cfg(all(feature = "lab", not(feature = "collect")))]
+        Command::Console(_) | Command::Flame(_) => {
+            Err(Failure::new("this build cannot collect; install pollscope with its `collect` feature"))
+        }
         #[cfg(feature = "lab")]
-        Command::Scenario { name, cured } => run::become_scenario(&name, cured),
+        Command::Scenario { name, cured, flavor } => run::become_scenario(&name, cured, flavor),
         #[cfg(feature = "lab")]
         Command::Spin => run::spin(),
         #[cfg(not(feature = "lab"))]

@@ -1,9 +1,12 @@
 //! What the user may say.
 
-use super::learn::{EXERCISE_EXAMPLES, ExerciseOptions};
+use super::learn::{
+    CONSOLE_EXAMPLES, ConsoleOptions, EXERCISE_EXAMPLES, ExerciseOptions, FLAME_EXAMPLES, FlameOptions,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -41,6 +44,14 @@ Examples:
   pollscope record -- ./target/release/api --port 8080
   pollscope record --seconds 30 --out before -- ./target/release/api";
 
+const ATTACH_EXAMPLES: &str = "\
+The program needs no agent; it runs console_subscriber::init(), with tokio's feature `tracing` and
+RUSTFLAGS=\"--cfg tokio_unstable\". Attach at its start if you can: who took what is then known for sure.
+
+Examples:
+  pollscope attach 127.0.0.1:6669              until Ctrl-C or the program's end, then the verdict
+  pollscope attach /run/api.sock --seconds 10 --out before";
+
 const DIAGNOSE_EXAMPLES: &str = "\
 Examples:
   pollscope diagnose pollscope-out/blocking-call
@@ -65,7 +76,13 @@ const EVAL_EXAMPLES: &str = "\
 Examples:
   pollscope eval                               every scenario and its cured twin, once
   pollscope eval lock-cycle --repeat 5         how often is it right?
-  pollscope eval --load 2                      and with two busy neighbors on the machine?";
+  pollscope eval --flavor current_thread,2,4   on other runtimes than the scenarios' own?
+  pollscope eval --load 2                      and with two busy neighbors on the machine?
+
+Every combination, four runs at a time; the build is that of the binary, so once with each:
+  pollscope eval --flavor current_thread,2,4 --load 0,2 --jobs 4 --format json
+
+With --jobs beyond the cores the runs are each other's load.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -77,6 +94,9 @@ pub(crate) enum Command {
     /// Run a program of yours, record it and diagnose it
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordOptions),
+    /// Listen to a program that runs console-subscriber, and diagnose it
+    #[command(after_help = ATTACH_EXAMPLES)]
+    Attach(AttachOptions),
     /// Diagnose a recording
     #[command(after_help = DIAGNOSE_EXAMPLES)]
     Diagnose(DiagnoseOptions),
@@ -92,12 +112,20 @@ pub(crate) enum Command {
     /// Learn by debugging: a faulty service and its ticket
     #[command(after_help = EXERCISE_EXAMPLES)]
     Exercise(ExerciseOptions),
+    /// Keep a scenario alive for `tokio-console`, and say what to look for there
+    #[command(after_help = CONSOLE_EXAMPLES)]
+    Console(ConsoleOptions),
+    /// Draw one flame graph of a scenario, or its difference from the cured twin
+    #[command(after_help = FLAME_EXAMPLES)]
+    Flame(FlameOptions),
     /// The child process of `run`.
     #[command(name = "__scenario", hide = true)]
     Scenario {
         name: String,
         #[arg(long)]
         cured: bool,
+        #[arg(long)]
+        flavor: Option<Flavor>,
     },
     /// A busy neighbor for `eval --load`.
     #[command(name = "__spin", hide = true)]
@@ -142,6 +170,47 @@ pub(crate) struct VerdictOptions {
     /// Exit with 1 also when the verdict is `environment` or `unknown`
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+/// A runtime for a scenario, in place of what its source says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    /// One thread does everything.
+    CurrentThread,
+    /// So many workers.
+    Workers(NonZeroUsize),
+}
+
+#[cfg(feature = "lab")]
+impl Flavor {
+    /// Whether a runtime that calls itself so is of this flavor.
+    pub(crate) fn is(self, flavor: &str, workers: u64) -> bool {
+        match self {
+            Flavor::CurrentThread => flavor == "current_thread",
+            Flavor::Workers(asked) => flavor == "multi_thread" && asked.get() as u64 == workers,
+        }
+    }
+}
+
+impl fmt::Display for Flavor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flavor::CurrentThread => f.write_str("current_thread"),
+            Flavor::Workers(workers) => workers.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Flavor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Flavor, String> {
+        match text.parse::<NonZeroUsize>() {
+            _ if text == "current_thread" => Ok(Flavor::CurrentThread),
+            Ok(workers) if workers.get() <= 1024 => Ok(Flavor::Workers(workers)),
+            _ => Err(format!("`{text}` is neither current_thread nor a number of workers from 1 to 1024")),
+        }
+    }
 }
 
 /// Classic collectors by name, each once.
@@ -224,6 +293,9 @@ pub(crate) struct RunOptions {
     /// How long the service works [default: 3; with --loop 60, each time]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: Option<u64>,
+    /// The runtime: current_thread, or a number of workers [default: what the scenario's source says]
+    #[arg(long, value_name = "FLAVOR")]
+    pub(crate) flavor: Option<Flavor>,
     /// Start it again and again until Ctrl-C, and say findings as they come; no verdict at the end
     #[arg(long = "loop")]
     pub(crate) looped: bool,
@@ -254,6 +326,21 @@ pub(crate) struct RecordOptions {
     /// The program and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[cfg_attr(not(feature = "collect"), expect(dead_code, reason = "without the client there is nothing to ask for"))]
+pub(crate) struct AttachOptions {
+    /// Where its console server listens: HOST:PORT, http://HOST:PORT, or the path of a Unix socket
+    pub(crate) address: String,
+    /// Stop listening after so many seconds [default: at Ctrl-C, or when the program ends]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub(crate) seconds: Option<u64>,
+    /// Folder for what was heard and the diagnosis; an earlier run there is replaced [default: pollscope-out/attach]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) verdict: VerdictOptions,
 }
 
 #[derive(Debug, Args)]
@@ -292,10 +379,23 @@ pub(crate) struct EvalOptions {
     /// How often to run each
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) repeat: u32,
-    /// Busy processes to run beside
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=256))]
-    pub(crate) load: u32,
+    /// Runtimes to run each on: current_thread, or a number of workers [default: what the scenario's source says]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) flavor: Vec<Flavor>,
+    /// Busy processes to run beside; several numbers for several rounds
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0", value_parser = clap::value_parser!(u32).range(0..=256))]
+    pub(crate) load: Vec<u32>,
+    /// How many to run at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = one_to_64)]
+    pub(crate) jobs: usize,
     /// How to write the table
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+fn one_to_64(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (1..=64).contains(number))
+        .ok_or_else(|| "a number from 1 to 64 is wanted".to_owned())
 }

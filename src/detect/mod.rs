@@ -12,6 +12,7 @@ mod cpu_bound_poll;
 mod diagnosis;
 mod environment;
 mod lock_order_inversion;
+mod long_poll;
 #[cfg(test)]
 mod lookalikes;
 mod open_polls;
@@ -124,6 +125,7 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
         sync_guard_across_await::detect(model, &polls, thresholds),
         watch_borrow_across_await::detect(model, &polls, thresholds),
         backtrace_stall::detect(model, &polls, thresholds),
+        long_poll::detect(model, &polls, thresholds),
         swallowed_panic::detect(model, symbols, thresholds),
         busy_poll::detect(model, symbols, thresholds),
     ];
@@ -142,18 +144,23 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
             .cmp(&(a.severity, a.confidence))
             .then(b.occurrences.worst_ms.total_cmp(&a.occurrences.worst_ms))
     });
+    let spins = |check: &Check| check.kind == busy_poll::KIND && check.answer == Answer::CannotTell;
+    let undecided = waits::undecided(model, thresholds)
+        || long_poll::undecided(model, &findings)
+        || (model.has_source("console") && unseen(model).is_none() && checks.iter().any(spins));
     let verdict = if findings.iter().any(|finding| finding.severity >= Severity::Warning) {
         Verdict::Findings
     } else if machine {
         Verdict::Environment
-    } else if unseen(model).is_none() {
+    } else if unseen(model).is_none() && !undecided {
         Verdict::Healthy
     } else {
         Verdict::Unknown
     };
     let mut notes = symbols.notes();
     if model.dropped > 0 {
-        notes.push(format!("{} events were lost because a ring was full: counts are too low", model.dropped));
+        let full = if model.has_source("console") { "the program's buffer for the console" } else { "a ring" };
+        notes.push(format!("{} events were lost because {full} was full: counts are too low", model.dropped));
     }
     if model.not_kept > 0 {
         notes.push(format!("{} long polls, late starts and late timers were counted but not kept", model.not_kept));

@@ -22,7 +22,7 @@ fn help_teaches_by_examples() {
     assert_eq!(said.status, Some(0));
     assert!(said.stdout.contains("pollscope run blocking-call") && said.stdout.contains("Exit status"), "{said:?}");
     assert!(!said.stdout.contains("__scenario"), "{said:?}");
-    for command in ["run", "record", "diagnose", "report", "eval"] {
+    for command in ["run", "record", "attach", "diagnose", "report", "watch", "eval"] {
         let said = pollscope(place.path(), &[command, "--help"]);
         assert!(said.status == Some(0) && said.stdout.contains("Examples:"), "{said:?}");
     }
@@ -85,6 +85,7 @@ fn an_unknown_scenario_is_answered_with_the_nearest() {
     refuses(place.path(), &["run", "blocking-cal"], "did you mean `blocking-call`?");
     refuses(place.path(), &["run", "../../etc"], "`pollscope list` names them");
     refuses(place.path(), &["eval", "lock-cicle"], "did you mean `lock-cycle`?");
+    refuses(place.path(), &["eval", "driver-held", "--flavor", "current_thread"], "nothing is left to evaluate");
     assert!(!place.path().join("pollscope-out").exists());
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[cfg(feature = "collect")]
+mod attach;
 mod borrows;
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
@@ -18,4 +20,7 @@ mod report;
 mod scenarios;
 mod tidy;
 mod tool;
+#[cfg(feature = "lab")]
+mod tour;
 mod waits;
+mod watch;
