@@ -4,6 +4,8 @@
 
 mod amplifiers;
 mod backtrace_stall;
+#[cfg(test)]
+mod beside;
 mod blocking_call;
 mod busy_poll;
 mod cpu_bound_poll;

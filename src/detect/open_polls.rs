@@ -51,6 +51,12 @@ fn judge_one<'a>(model: &Model, stall: &'a Stall, symbols: &mut Symbols, thresho
     let window = stall.measured.saturating_sub(stall.observed);
     // With a window of nothing the times are zero too; a sleeping thread's first sample then decides.
     let (cpu, delay) = (stall.cpu_ns.min(window), stall.run_delay_ns.min(window.saturating_sub(stall.cpu_ns)));
+    // Where the kernel does not tell run delay, throttling looks like a wait. But a thread that waits is not ready.
+    let ready = !stall.samples.is_empty() && stall.samples.iter().all(|sample| sample.state == u64::from(b'R'));
+    let delay = match delay {
+        0 if ready => model.throttled_between(stall.since, end).min(window - cpu),
+        told => told,
+    };
     let scale = |part: u64| (part as f64 / window.max(1) as f64 * whole as f64) as u64;
     let (cpu_ns, delay_ns, blocked_ns) = if window == 0 {
         let running = stall.samples.iter().any(|sample| sample.state == u64::from(b'R'));
@@ -170,6 +176,10 @@ pub(super) fn finding(
         figure("of it blocked in the kernel", worst.blocked_ns),
         figure("of it ready, but the kernel ran others", worst.delay_ns),
     ];
+    let throttled = model.throttled_between(worst.stall.since, worst.end).min(worst.delay_ns);
+    if throttled > 0 {
+        evidence.push(figure("of that because the CPU quota throttled the program, at most", throttled));
+    }
     if harm > 0 {
         evidence.push(figure("worst delay of others meanwhile", harm));
     }
@@ -183,7 +193,7 @@ pub(super) fn finding(
             at: at.cloned(),
             call: blame.call.clone(),
             stack: blame.stack.clone(),
-            spans: Vec::new(),
+            spans: place::spans(model, worst.stall.task, worst.stall.since, worst.end),
         },
         occurrences: Occurrences {
             count: group.len() as u64,
