@@ -7,7 +7,7 @@ mod console;
 mod cpu;
 mod draw;
 
-pub use console::Client;
+pub use console::{Address, Attached, Client};
 
 use std::fs;
 use std::path::Path;

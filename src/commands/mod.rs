@@ -1,5 +1,7 @@
 //! From the arguments to the floors below. The only place that prints, starts programs or decides an exit status.
 
+#[cfg(feature = "collect")]
+mod attach;
 mod child;
 #[cfg(feature = "collect")]
 mod collect;
@@ -57,6 +59,12 @@ pub(crate) fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Record(options) => record::record(&options),
+        #[cfg(feature = "collect")]
+        Command::Attach(options) => attach::attach(&options),
+        #[cfg(not(feature = "collect"))]
+        Command::Attach(_) => {
+            Err(Failure::new("this build cannot attach; install pollscope with its `collect` feature"))
+        }
         Command::Diagnose(options) => diagnose::diagnose(&options),
         Command::Report(options) => report::report(&options),
         #[cfg(feature = "lab")]

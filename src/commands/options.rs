@@ -40,6 +40,14 @@ Examples:
   pollscope record -- ./target/release/api --port 8080
   pollscope record --seconds 30 --out before -- ./target/release/api";
 
+const ATTACH_EXAMPLES: &str = "\
+The program needs no agent; it runs console_subscriber::init(), with tokio's feature `tracing` and
+RUSTFLAGS=\"--cfg tokio_unstable\". Attach at its start if you can: who took what is then known for sure.
+
+Examples:
+  pollscope attach 127.0.0.1:6669              until Ctrl-C or the program's end, then the verdict
+  pollscope attach /run/api.sock --seconds 10 --out before";
+
 const DIAGNOSE_EXAMPLES: &str = "\
 Examples:
   pollscope diagnose pollscope-out/blocking-call
@@ -73,6 +81,9 @@ pub(crate) enum Command {
     /// Run a program of yours, record it and diagnose it
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordOptions),
+    /// Listen to a program that runs console-subscriber, and diagnose it
+    #[command(after_help = ATTACH_EXAMPLES)]
+    Attach(AttachOptions),
     /// Diagnose a recording
     #[command(after_help = DIAGNOSE_EXAMPLES)]
     Diagnose(DiagnoseOptions),
@@ -284,6 +295,21 @@ pub(crate) struct RecordOptions {
     /// The program and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[cfg_attr(not(feature = "collect"), expect(dead_code, reason = "without the client there is nothing to ask for"))]
+pub(crate) struct AttachOptions {
+    /// Where its console server listens: HOST:PORT, http://HOST:PORT, or the path of a Unix socket
+    pub(crate) address: String,
+    /// Stop listening after so many seconds [default: at Ctrl-C, or when the program ends]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub(crate) seconds: Option<u64>,
+    /// Folder for what was heard and the diagnosis; an earlier run there is replaced [default: pollscope-out/attach]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) verdict: VerdictOptions,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod busy_poll;
 mod cpu_bound_poll;
 mod diagnosis;
 mod environment;
+mod long_poll;
 #[cfg(test)]
 mod lookalikes;
 mod open_polls;
@@ -113,6 +114,7 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         cpu_bound_poll::detect(model, &polls, thresholds),
         sync_guard_across_await::detect(model, &polls, thresholds),
         backtrace_stall::detect(model, &polls, thresholds),
+        long_poll::detect(model, &polls, thresholds),
         swallowed_panic::detect(model, symbols, thresholds),
         busy_poll::detect(model, symbols, thresholds),
     ];
@@ -132,7 +134,7 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         Verdict::Findings
     } else if machine {
         Verdict::Environment
-    } else if unseen(model).is_none() {
+    } else if unseen(model).is_none() && !waits::undecided(model, thresholds) {
         Verdict::Healthy
     } else {
         Verdict::Unknown

@@ -15,6 +15,8 @@ pub(super) enum Cause {
     /// Blocked on a lock that no running code can be holding.
     Guard,
     Cpu,
+    /// Long, and nothing else is known of it.
+    Unseen,
     /// In the panic hook, which prints a backtrace: the panic is the fault, not the poll.
     Panic,
     /// The kernel ran others: the machine's fault.
@@ -71,8 +73,12 @@ fn judge_one<'a>(model: &Model, stall: &'a Stall, symbols: &mut Symbols, thresho
     };
     // A `spawn_blocking` body may block as long as it likes.
     let pool = model.tasks.get(&stall.task).is_some_and(|task| task.kind == "blocking");
+    // Its thread was never looked at.
+    let unseen = window == 0 && stall.samples.iter().all(|one| one.state == 0 && one.stack.is_empty());
     let cause = if pool || blames.iter().any(|blame| blame.handed_off) {
         Cause::Innocent
+    } else if unseen && whole >= thresholds.stall_ns {
+        Cause::Unseen
     } else if (blame.panicking || panic.is_some()) && cpu_ns + blocked_ns >= thresholds.stall_ns {
         Cause::Panic
     } else if cpu_ns >= thresholds.stall_ns || blocked_ns >= thresholds.stall_ns {
@@ -157,12 +163,12 @@ pub(super) fn finding(
     let stretch = || Some(Stretch { from_ns: worst.stall.since, to_ns: worst.end, track: track.clone() });
     let figure =
         |what: &str, value: u64| Evidence { what: what.to_owned(), value: ms(value), unit: "ms".into(), at: stretch() };
-    let mut evidence = vec![
-        figure("longest poll", length(worst)),
-        figure("of it on the CPU", worst.cpu_ns),
-        figure("of it blocked in the kernel", worst.blocked_ns),
-        figure("of it ready, but the kernel ran others", worst.delay_ns),
-    ];
+    let mut evidence = vec![figure("longest poll", length(worst))];
+    if worst.cause != Cause::Unseen {
+        evidence.push(figure("of it on the CPU", worst.cpu_ns));
+        evidence.push(figure("of it blocked in the kernel", worst.blocked_ns));
+        evidence.push(figure("of it ready, but the kernel ran others", worst.delay_ns));
+    }
     if harm > 0 {
         evidence.push(figure("worst delay of others meanwhile", harm));
     }

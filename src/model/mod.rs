@@ -88,14 +88,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Whether `source` (`hooks`, `tracing`, `watchdog`) took part.
+    /// Whether `source` (`hooks`, `tracing`, `watchdog`, `console`) took part.
     pub fn has_source(&self, source: &str) -> bool {
         self.process.as_ref().is_some_and(|process| process.sources.iter().any(|one| one == source))
     }
 
     /// Whether the polls of its tasks could be seen at all.
     pub fn sees_tasks(&self) -> bool {
-        self.has_source("hooks") || self.has_source("tracing")
+        self.has_source("hooks") || self.has_source("tracing") || self.has_source("console")
     }
 
     /// How long the program was observed.

@@ -90,9 +90,19 @@ const SHAPES: [&Shape; 6] = [
     &lock_cycle::SHAPE,
 ];
 
+/// Whether tasks wait for long in a program whose holders are known in part only: then silence is no clearance.
+pub(super) fn undecided(model: &Model, thresholds: &Thresholds) -> bool {
+    const LOCKS: [&str; 4] = ["Mutex", "RwLock", "Semaphore", "Channel"];
+    let long = |wait: &&WaitFacts| model.last_at.saturating_sub(wait.since) >= thresholds.deadlock_ns;
+    let lock = |wait: &&WaitFacts| {
+        model.resources.get(&wait.resource).is_some_and(|facts| LOCKS.contains(&facts.kind.as_str()))
+    };
+    model.has_source("console") && model.waits.values().filter(long).any(|wait| lock(&wait))
+}
+
 pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Outcome> {
     let kinds = SHAPES.iter().map(|shape| shape.kind).chain([permit_leak::KIND]);
-    if !model.has_source("tracing") {
+    if !model.has_source("tracing") && !model.has_source("console") {
         let why = "locks are seen only with the tracing source: build tokio with its `tracing` feature and turn the source on";
         return kinds.map(|kind| Outcome::new(kind, Answer::CannotTell, why)).collect();
     }
@@ -106,6 +116,7 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
         }
     }
     found.insert(permit_leak::KIND, permit_leak::findings(symbols, thresholds, &graph));
+    let undecided = found.values().all(Vec::is_empty) && undecided(model, thresholds);
     kinds
         .map(|kind| {
             let findings = found.remove(kind).unwrap_or_default();
@@ -114,6 +125,10 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
                 Outcome::new(kind, Answer::Found, format!("{} group(s) of tasks that can never move", findings.len()))
             } else if model.dropped > 0 && waiting > 0 {
                 let why = "tasks wait for locks, but events were lost, so their holders are not certain";
+                Outcome::new(kind, Answer::CannotTell, why)
+            } else if undecided {
+                let why =
+                    "tasks wait for locks or channels for long, and the console does not tell for sure who holds them";
                 Outcome::new(kind, Answer::CannotTell, why)
             } else {
                 Outcome::new(
