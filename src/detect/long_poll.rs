@@ -4,7 +4,7 @@
 //! not known, nor whether it had handed its worker off. So this is never critical, and never more than likely.
 
 use super::open_polls::{self, Cause, Judged, Words};
-use super::{Answer, Confidence, Outcome, Severity, Thresholds};
+use super::{Answer, Confidence, Finding, Outcome, Severity, Thresholds};
 use crate::model::Model;
 
 const KIND: &str = "long-poll";
@@ -37,4 +37,14 @@ pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Threshold
     let mut outcome = Outcome::new(KIND, answer, why);
     outcome.findings = findings;
     outcome
+}
+
+/// Whether a task's long poll is among the findings: whom it hurt is not seen either, so nothing is called healthy beside
+/// it. The root future has a thread of its own, or did before anybody was there to be hurt.
+pub(super) fn undecided(model: &Model, findings: &[Finding]) -> bool {
+    let root = |finding: &Finding| {
+        let task = finding.culprit.task.as_ref().and_then(|task| model.tasks.get(&task.id));
+        task.is_some_and(|task| task.kind == "root")
+    };
+    findings.iter().any(|finding| finding.kind == KIND && !root(finding))
 }

@@ -130,11 +130,15 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
             .cmp(&(a.severity, a.confidence))
             .then(b.occurrences.worst_ms.total_cmp(&a.occurrences.worst_ms))
     });
+    let spins = |check: &Check| check.kind == busy_poll::KIND && check.answer == Answer::CannotTell;
+    let undecided = waits::undecided(model, thresholds)
+        || long_poll::undecided(model, &findings)
+        || (model.has_source("console") && unseen(model).is_none() && checks.iter().any(spins));
     let verdict = if findings.iter().any(|finding| finding.severity >= Severity::Warning) {
         Verdict::Findings
     } else if machine {
         Verdict::Environment
-    } else if unseen(model).is_none() && !waits::undecided(model, thresholds) {
+    } else if unseen(model).is_none() && !undecided {
         Verdict::Healthy
     } else {
         Verdict::Unknown

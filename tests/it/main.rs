@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[cfg(feature = "collect")]
+mod attach;
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;

@@ -38,8 +38,8 @@ struct Known {
     told: Nanos,
     /// Start of the poll that is open.
     open: Option<Nanos>,
-    /// Start of the last poll that was told to be long.
-    long: Option<Nanos>,
+    /// Start of the poll that was told to be long and not to have ended, and when it was last seen open.
+    long: Option<(Nanos, Nanos)>,
     /// No waker of it is left, and it is not about to be polled.
     lost: bool,
     ended: bool,
@@ -108,7 +108,7 @@ impl Translator {
         // Of a poll that stays open nothing more is said.
         for task in self.tasks.values_mut() {
             if let Some(since) = task.open.filter(|since| self.now.saturating_sub(*since) >= LONG) {
-                task.long = Some(since);
+                task.long = Some((since, self.now));
                 events.push(stall(task.id, since, self.now));
             }
         }
@@ -187,16 +187,21 @@ impl Known {
         (self.polls, self.busy, self.told) = (polls.polls, busy, now);
         self.ended = stats.dropped_at.is_some();
         self.open = started.filter(|started| ended.is_none_or(|ended| ended < *started) && !self.ended);
+        let over = |since, end| {
+            let (cpu_ns, run_delay_ns) = (0, 0);
+            words::StallEnd { at: end, task, tid: 0, since, cpu_ns, run_delay_ns, observed: end }.into()
+        };
+        let told = self.long.filter(|(since, _)| self.open != Some(*since));
+        if let Some((since, seen)) = told {
+            self.long = None;
+            // Of a poll before the last it is known only that it lasted until it was seen.
+            let end = ended.filter(|end| started == Some(since) && *end >= seen).unwrap_or(seen);
+            events.push(over(since, end));
+        }
         if let (Some(since), Some(end), None) = (started, ended, self.open) {
             events.push(words::Poll { at: since, task, tid: 0, duration_ns: last }.into());
-            let told = self.long.take() == Some(since);
-            if told || last >= LONG {
-                if !told {
-                    events.push(stall(task, since, end));
-                }
-                let (cpu_ns, run_delay_ns) = (0, 0);
-                events
-                    .push(words::StallEnd { at: end, task, tid: 0, since, cpu_ns, run_delay_ns, observed: end }.into());
+            if last >= LONG && told.is_none_or(|(told, _)| told != since) {
+                events.extend([stall(task, since, end), over(since, end)]);
             }
         }
         let woken = stats.last_wake.as_ref().map(at) > started;
