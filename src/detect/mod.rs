@@ -145,7 +145,8 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
     };
     let mut notes = symbols.notes();
     if model.dropped > 0 {
-        notes.push(format!("{} events were lost because a ring was full: counts are too low", model.dropped));
+        let full = if model.has_source("console") { "the program's buffer for the console" } else { "a ring" };
+        notes.push(format!("{} events were lost because {full} was full: counts are too low", model.dropped));
     }
     if model.not_kept > 0 {
         notes.push(format!("{} long polls, late starts and late timers were counted but not kept", model.not_kept));

@@ -40,8 +40,8 @@ struct Known {
     open: Option<Nanos>,
     /// Start of the poll that was told to be long and not to have ended, and when it was last seen open.
     long: Option<(Nanos, Nanos)>,
-    /// No waker of it is left, and it is not about to be polled.
-    lost: bool,
+    /// Since when no waker of it is left, while it is not about to be polled.
+    lost: Option<Nanos>,
     ended: bool,
 }
 
@@ -49,6 +49,8 @@ struct Known {
 pub(super) struct Translator {
     names: Names,
     tasks: BTreeMap<u64, Known>,
+    /// Tasks that ended with the update before: what is told on attaching is told once more with the next update.
+    gone: BTreeSet<u64>,
     locks: Locks,
     attached: Option<Nanos>,
     now: Nanos,
@@ -62,6 +64,7 @@ impl Translator {
     /// What an update says.
     pub(super) fn update(&mut self, update: &Update) -> Vec<Event> {
         let mut events = Vec::new();
+        self.gone = self.tasks.iter().filter(|(_, task)| task.ended).map(|(&id, _)| id).collect();
         self.tasks.retain(|_, task| !task.ended);
         self.now = update.now.as_ref().map_or(self.now, at).max(self.now);
         self.names.learn(update.new_metadata.as_ref());
@@ -89,6 +92,9 @@ impl Translator {
         let Some(update) = &update.task_update else { return };
         for new in &update.new_tasks {
             let Some(id) = new.id.map(|id| id.id) else { continue };
+            if self.tasks.contains_key(&id) || self.gone.contains(&id) {
+                continue;
+            }
             let created = update.stats_update.get(&id).and_then(|stats| stats.created_at.as_ref()).map_or(self.now, at);
             let (task, name) = self.known(id, new);
             self.oldest = self.oldest.min(created);
@@ -154,7 +160,9 @@ impl Translator {
 
     /// What is worth knowing beside the diagnosis: tasks that nothing will ever poll again.
     pub(super) fn notes(&self) -> Vec<String> {
-        let lost: Vec<&Known> = self.tasks.values().filter(|task| task.lost && !task.ended).collect();
+        // A wake under way looks the same, but is soon over.
+        let long = |since: Nanos| self.now.saturating_sub(since) >= 1_000_000_000;
+        let lost: Vec<&Known> = self.tasks.values().filter(|task| task.lost.is_some_and(long) && !task.ended).collect();
         let more = lost.len().saturating_sub(NAMED);
         let note = |task: &&Known| {
             let (id, Place { file, line, .. }) = (task.id, &task.spawned);
@@ -206,7 +214,8 @@ impl Known {
         }
         let woken = stats.last_wake.as_ref().map(at) > started;
         let alone = stats.waker_clones == stats.waker_drops && matches!(self.kind, Some("task" | "local"));
-        self.lost = alone && started.is_some() && self.open.is_none() && !woken;
+        let lost = alone && started.is_some() && self.open.is_none() && !woken;
+        self.lost = lost.then(|| self.lost.unwrap_or(now));
         if let Some(dropped) = &stats.dropped_at {
             events.push(words::TaskEnd { at: at(dropped), task }.into());
         }

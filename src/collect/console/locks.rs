@@ -4,7 +4,7 @@
 //! took something may still have it, until the lock was seen free or changed hands. Holders are told where that leaves
 //! no choice: of a `Mutex` the last who took it; of an `RwLock` its readers, if there are as many as it counts, or if all
 //! who may be one wait for the lock themselves; of a `Semaphore` everybody who may be one, since the diagnosis asks that
-//! all of them are stuck. Otherwise nobody is named.
+//! all of them are stuck, unless one of them has ended or the number of permits was never seen. Otherwise nobody is named.
 
 use super::names::{Names, at};
 use console_api::instrument::Update;
@@ -30,6 +30,8 @@ struct Lock {
     most: u64,
     /// Who took it, and was not seen to have given it back.
     takers: BTreeMap<TaskId, Taking>,
+    /// Whether a task ended that was one of them: what it took may be lost, or with somebody else.
+    lost: bool,
     /// The holders that were told.
     told: BTreeMap<TaskId, Taking>,
     /// Whether it was told, because somebody waits.
@@ -74,6 +76,8 @@ impl Operation {
 pub(super) struct Locks {
     locks: HashMap<u64, Lock>,
     operations: BTreeMap<u64, Operation>,
+    /// Operations that ended with the update before: what is told on attaching is told once more with the next update.
+    gone: BTreeSet<u64>,
 }
 
 impl Locks {
@@ -92,11 +96,15 @@ impl Locks {
         self.parts(&touched);
         self.takings(&touched);
         if !ended.is_empty() {
-            // What they took is with somebody else now, or lost.
-            self.locks.values_mut().for_each(|lock| lock.takers.retain(|task, _| !ended.contains(task)));
+            for lock in self.locks.values_mut() {
+                let before = lock.takers.len();
+                lock.takers.retain(|task, _| !ended.contains(task));
+                lock.lost |= lock.takers.len() < before;
+            }
         }
         self.waits(now, events);
         self.holders(now, events);
+        self.gone = self.operations.iter().filter(|(_, one)| one.ended.is_some()).map(|(&id, _)| id).collect();
         self.operations.retain(|_, operation| operation.ended.is_none());
     }
 
@@ -105,7 +113,8 @@ impl Locks {
         for new in &update.new_resources {
             // A part of a lock is waited for through the lock.
             if let Some(id) = new.id.filter(|_| !new.is_internal || new.parent_resource_id.is_none()) {
-                self.locks.insert(id.id, Lock { kind: kind(new), made: place(new), ..Lock::default() });
+                let lock = || Lock { kind: kind(new), made: place(new), ..Lock::default() };
+                self.locks.entry(id.id).or_insert_with(lock);
             }
         }
         for (id, stats) in &update.stats_update {
@@ -120,6 +129,7 @@ impl Locks {
             lock.most = most;
             if lock.is_free() {
                 lock.takers.clear();
+                lock.lost = false;
             }
             if let Some(dropped) = &stats.dropped_at {
                 if lock.contended {
@@ -141,7 +151,9 @@ impl Locks {
                 source: new.source.clone(),
                 ..Operation::default()
             };
-            self.operations.insert(id.id, operation);
+            if !self.gone.contains(&id.id) {
+                self.operations.entry(id.id).or_insert(operation);
+            }
         }
         let mut touched = Vec::new();
         for (id, stats) in &update.stats_update {
@@ -351,6 +363,8 @@ impl Lock {
                     _ => None,
                 }
             }
+            // The books must balance, so how many permits there are has to be known.
+            "Semaphore" if self.most == 0 || self.lost => None,
             "Semaphore" => all().filter(|takers| takers.values().all(|taking| !taking.owned)),
             _ => nobody,
         }

@@ -5,6 +5,8 @@ mod events;
 mod locks;
 mod names;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use address::Address;
 

@@ -81,6 +81,10 @@ impl State {
             self.dropped[0] += update.dropped_events;
             for task in update.new_tasks {
                 let Some(id) = task.id.map(|id| id.id) else { continue };
+                // What is told on connecting is told once more with the next update.
+                if self.tasks.all.contains_key(&id) {
+                    continue;
+                }
                 self.tasks.add(id, (task, tasks::Stats::default(), None));
                 fresh.extend(self.tasks.all.contains_key(&id).then_some(id));
             }
