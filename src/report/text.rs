@@ -140,10 +140,15 @@ fn footer(page: &mut Page, diagnosis: &Diagnosis, screen: &Screen<'_>) {
     let observer = &diagnosis.observer;
     let level = if observer.level.is_empty() { "unknown" } else { &observer.level };
     let mut cost = Text::plain(&format!(
-        "{} at level {level}, {}, {} of CPU",
+        "{} at level {level}, {}, {}",
         observer.sources.join("+"),
         words::counted(observer.events, "event"),
-        words::millis(observer.agent_cpu_ms)
+        // The console works inside the program, and does not tell what it takes.
+        if observer.sources.iter().any(|source| source == "console") {
+            "its cost to the program is not known".to_owned()
+        } else {
+            format!("{} of CPU", words::millis(observer.agent_cpu_ms))
+        }
     ));
     if observer.dropped_events > 0 {
         let lost = format!("{} lost", words::counted(observer.dropped_events, "event"));

@@ -83,7 +83,7 @@ events! {
         wall_ns: u64,
         /// Version of tokio the agent was built with; empty if unknown.
         tokio: Text,
-        /// Comma-separated: `hooks`, `tracing`, `watchdog`.
+        /// Comma-separated: `hooks`, `tracing`, `watchdog`; or `console` where a console's client said it all.
         sources: Text,
         /// `summary` or `full`.
         level: Text,

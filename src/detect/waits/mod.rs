@@ -74,7 +74,7 @@ struct Told<'a> {
 impl Told<'_> {
     fn spots(&self) -> String {
         match self.spots {
-            [] => "lines that could not be seen".to_owned(),
+            [] => "places that were not seen".to_owned(),
             spots => spots.join(" and "),
         }
     }
