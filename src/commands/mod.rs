@@ -8,9 +8,12 @@ mod collect;
 mod diagnose;
 #[cfg(feature = "lab")]
 mod eval;
+#[cfg(feature = "lab")]
+mod exercise;
 mod failure;
 mod folder;
 mod follow;
+mod learn;
 #[cfg(feature = "lab")]
 mod list;
 mod observe;
@@ -19,11 +22,15 @@ mod page;
 mod record;
 mod report;
 #[cfg(feature = "lab")]
+mod rerun;
+#[cfg(feature = "lab")]
 mod run;
 #[cfg(feature = "lab")]
 mod scenario;
+mod serve;
 mod terminal;
 mod verdict;
+mod watch;
 
 use clap::Parser;
 use failure::Failure;
@@ -67,6 +74,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Diagnose(options) => diagnose::diagnose(&options),
         Command::Report(options) => report::report(&options),
+        Command::Watch(options) => watch::watch(&options),
         #[cfg(feature = "lab")]
         Command::List(options) => list::list(&options),
         #[cfg(feature = "lab")]
@@ -74,11 +82,18 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         #[cfg(feature = "lab")]
         Command::Eval(options) => eval::eval(&options),
         #[cfg(feature = "lab")]
+        Command::Exercise(options) => exercise::exercise(&options),
+        #[cfg(feature = "lab")]
         Command::Scenario { name, cured, flavor } => run::become_scenario(&name, cured, flavor),
         #[cfg(feature = "lab")]
         Command::Spin => run::spin(),
         #[cfg(not(feature = "lab"))]
-        Command::List(_) | Command::Run(_) | Command::Eval(_) | Command::Scenario { .. } | Command::Spin => {
+        Command::List(_)
+        | Command::Run(_)
+        | Command::Eval(_)
+        | Command::Exercise(_)
+        | Command::Scenario { .. }
+        | Command::Spin => {
             Err(Failure::new("this build holds no scenarios; install pollscope with its `lab` feature to have them"))
         }
     }

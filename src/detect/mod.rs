@@ -9,6 +9,7 @@ mod busy_poll;
 mod cpu_bound_poll;
 mod diagnosis;
 mod environment;
+mod lock_order_inversion;
 mod long_poll;
 #[cfg(test)]
 mod lookalikes;
@@ -20,8 +21,10 @@ mod sync_guard_across_await;
 mod tests;
 mod victims;
 mod waits;
+mod watched;
 
 pub use diagnosis::*;
+pub use watched::Watched;
 
 use crate::model::Model;
 use crate::symbols::Symbols;
@@ -101,8 +104,12 @@ fn unseen(model: &Model) -> Option<&'static str> {
     }
 }
 
-/// Concludes what is wrong, from what is known so far.
+/// Concludes what is wrong, from what is known so far. What was wrong and is over again, only [`Watched`] knows.
 pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Diagnosis {
+    diagnose_with(model, &waits::Past::default(), symbols, thresholds)
+}
+
+fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thresholds: &Thresholds) -> Diagnosis {
     for module in &model.modules {
         symbols.add_module(module);
     }
@@ -118,7 +125,10 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
         swallowed_panic::detect(model, symbols, thresholds),
         busy_poll::detect(model, symbols, thresholds),
     ];
-    outcomes.extend(waits::detect(model, symbols, thresholds));
+    let waits = waits::detect(model, past, symbols, thresholds);
+    let stuck: Vec<Finding> = waits.iter().flat_map(|outcome| outcome.findings.clone()).collect();
+    outcomes.extend(waits);
+    outcomes.push(lock_order_inversion::detect(model, symbols, thresholds, &stuck));
     let mut checks = vec![environment];
     let mut findings = Vec::new();
     for outcome in outcomes {

@@ -16,8 +16,8 @@ use truth::{Score, Truth};
 /// How this binary was built, and so the scenarios in it.
 const BUILD: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
-/// A scenario on a runtime.
-type Case = (&'static Scenario, Truth, Option<Flavor>);
+/// A scenario on a runtime; without a truth, a program without fault.
+type Case = (&'static Scenario, Option<Truth>, Option<Flavor>);
 
 pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
     let cases = cases(options)?;
@@ -43,7 +43,7 @@ pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
         }
         for (run, outcome) in plan.iter().zip(runs::make(&plan, options.jobs, &place, tell)) {
             if let Some(score) = scores[run.row].last_mut() {
-                score.judge(&cases[run.row].1, run.cured, &outcome);
+                score.judge(cases[run.row].1.as_ref(), run.cured, &outcome);
             }
         }
     }
@@ -66,7 +66,7 @@ pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
 fn cases(options: &EvalOptions) -> Result<Vec<Case>, Failure> {
     let mut chosen: Vec<&Scenario> = options.names.iter().map(|name| scenario::find(name)).collect::<Result<_, _>>()?;
     if chosen.is_empty() {
-        chosen = pollscope_scenarios::all().iter().collect();
+        chosen = pollscope_scenarios::healthy().iter().chain(pollscope_scenarios::all()).collect();
     }
     let mut flavors: Vec<_> = options.flavor.iter().copied().map(Some).collect();
     if flavors.is_empty() {
@@ -76,11 +76,12 @@ fn cases(options: &EvalOptions) -> Result<Vec<Case>, Failure> {
     for scenario in chosen {
         for &flavor in &flavors {
             let truth = Truth::of(scenario)?;
-            if truth.holds_on(flavor) {
-                cases.push((scenario, truth, flavor));
-            } else if let Some(flavor) = flavor {
-                let (name, holds) = (scenario.name, truth.flavors());
+            let elsewhere = truth.as_ref().filter(|truth| !truth.holds_on(flavor)).map(Truth::flavors);
+            if let (Some(holds), Some(flavor)) = (elsewhere, flavor) {
+                let name = scenario.name;
                 terminal::note(&format!("{name} is left out on {flavor}: its truth holds on {holds} only"));
+            } else {
+                cases.push((scenario, truth, flavor));
             }
         }
     }
@@ -99,7 +100,7 @@ fn table(scores: &[Score]) -> String {
         "SCENARIO", "FLAVOR"
     );
     for s in scores {
-        let found = format!("{}/{}", s.found, s.runs);
+        let found = if s.runs == 0 { "-".to_owned() } else { format!("{}/{}", s.found, s.runs) };
         let _ = writeln!(
             text,
             "{:name$}  {:flavor$}  {:>4}  {found:>5}  {:>6}  {:>10}  {:>5}  {:>12}  {:>13.1} s",

@@ -44,10 +44,14 @@ pub(super) struct Score {
 }
 
 impl Truth {
-    /// The truth of a scenario: the lines its manifest's patterns match, each exactly once.
-    pub(super) fn of(scenario: &Scenario) -> Result<Truth, Failure> {
+    /// The truth of a scenario: the lines its manifest's patterns match, each exactly once. Of a program without fault
+    /// there is nothing to find.
+    pub(super) fn of(scenario: &Scenario) -> Result<Option<Truth>, Failure> {
         let wrong = |what: &str| Failure::new(format!("the manifest of {} {what}", scenario.name));
         let manifest = Manifest::of(scenario)?;
+        if manifest.text("kind") == "none" {
+            return Ok(None);
+        }
         let table = manifest.truth().ok_or_else(|| wrong("has no [truth]"))?;
         let kind = table.get("kind").and_then(|kind| kind.as_str()).ok_or_else(|| wrong("names no kind in [truth]"))?;
         let several = table.get("culprits").and_then(|list| list.as_array()).into_iter().flatten();
@@ -69,7 +73,7 @@ impl Truth {
         };
         let flavors = texts("flavors").iter().map(|flavor| flavor.parse()).collect::<Result<_, _>>();
         let flavors = flavors.map_err(|error: String| wrong(&format!("names a wrong flavor in [truth]: {error}")))?;
-        Ok(Truth { kind: kind.to_owned(), culprits, amplifiers: texts("amplifiers"), flavors })
+        Ok(Some(Truth { kind: kind.to_owned(), culprits, amplifiers: texts("amplifiers"), flavors }))
     }
 
     /// Whether the truth holds on a runtime of this flavor; it always does on the scenario's own.
@@ -96,15 +100,15 @@ impl Score {
     }
 
     /// Takes in one run.
-    pub(super) fn judge(&mut self, truth: &Truth, cured: bool, outcome: &Outcome) {
+    pub(super) fn judge(&mut self, truth: Option<&Truth>, cured: bool, outcome: &Outcome) {
         let findings = &outcome.findings;
         self.remarks.extend(outcome.failure.clone());
-        if cured {
+        let Some(truth) = truth.filter(|_| !cured) else {
             // A twin that could not be run is no silence either.
             self.false_alarms += count(findings.len()) + u32::from(outcome.failure.is_some());
             self.remarks.extend(findings.iter().map(|finding| format!("false alarm: {finding}")));
             return;
-        }
+        };
         self.runs += 1;
         self.seconds_to_verdict += outcome.seconds;
         let (right_kind, others): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.kind == truth.kind);
