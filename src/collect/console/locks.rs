@@ -339,7 +339,7 @@ impl Lock {
     fn take(&mut self, task: TaskId, taking: Taking) {
         // What only one can have was given back by the one before.
         let alone = self.kind == "Mutex" || (self.kind == "RwLock" && taking.write);
-        self.takers.retain(|_, earlier| !alone && !(self.kind == "RwLock" && earlier.write));
+        self.takers.retain(|_, earlier| !(alone || (self.kind == "RwLock" && earlier.write)));
         self.takers.insert(task, taking);
     }
 
