@@ -4,6 +4,8 @@
 
 mod amplifiers;
 mod backtrace_stall;
+#[cfg(test)]
+mod beside;
 mod blocking_call;
 mod busy_poll;
 mod cpu_bound_poll;
@@ -21,6 +23,7 @@ mod sync_guard_across_await;
 mod tests;
 mod victims;
 mod waits;
+mod watch_borrow_across_await;
 mod watched;
 
 pub use diagnosis::*;
@@ -120,6 +123,7 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
         blocking_call::detect(model, &polls, thresholds),
         cpu_bound_poll::detect(model, &polls, thresholds),
         sync_guard_across_await::detect(model, &polls, thresholds),
+        watch_borrow_across_await::detect(model, &polls, thresholds),
         backtrace_stall::detect(model, &polls, thresholds),
         long_poll::detect(model, &polls, thresholds),
         swallowed_panic::detect(model, symbols, thresholds),

@@ -14,6 +14,8 @@ pub(super) enum Cause {
     Blocked,
     /// Blocked on a lock that no running code can be holding.
     Guard,
+    /// The same inside a `watch` channel.
+    Borrow,
     Cpu,
     /// Long, and nothing else is known of it.
     Unseen,
@@ -51,6 +53,12 @@ fn judge_one<'a>(model: &Model, stall: &'a Stall, symbols: &mut Symbols, thresho
     let window = stall.measured.saturating_sub(stall.observed);
     // With a window of nothing the times are zero too; a sleeping thread's first sample then decides.
     let (cpu, delay) = (stall.cpu_ns.min(window), stall.run_delay_ns.min(window.saturating_sub(stall.cpu_ns)));
+    // Where the kernel does not tell run delay, throttling looks like a wait. But a thread that waits is not ready.
+    let ready = !stall.samples.is_empty() && stall.samples.iter().all(|sample| sample.state == u64::from(b'R'));
+    let delay = match delay {
+        0 if ready => model.throttled_between(stall.since, end).min(window - cpu),
+        told => told,
+    };
     let scale = |part: u64| (part as f64 / window.max(1) as f64 * whole as f64) as u64;
     let (cpu_ns, delay_ns, blocked_ns) = if window == 0 {
         let running = stall.samples.iter().any(|sample| sample.state == u64::from(b'R'));
@@ -116,12 +124,17 @@ pub(super) fn findings(model: &Model, polls: &[Judged<'_>], words: &Words, thres
 /// The polls of one cause, those of one root together.
 pub(super) fn groups<'p, 'm>(model: &Model, polls: &'p [Judged<'m>], cause: Cause) -> Vec<Vec<&'p Judged<'m>>> {
     let mut groups: BTreeMap<(String, u64), Vec<&Judged<'_>>> = BTreeMap::new();
+    let of_locks = matches!(cause, Cause::Guard | Cause::Borrow);
+    let is_one = sync_guard_across_await::is_one_lock;
     for poll in polls.iter().filter(|poll| poll.cause == cause) {
         // Without a line, polls of one spawn place are still one fault; one lock may be wanted at many lines.
         let key = match &poll.blame.at {
-            _ if cause == Cause::Guard && poll.stall.futex != 0 && poll.blame.lock.is_some_and(|lock| lock.std) => {
-                ("lock".to_owned(), poll.stall.futex)
+            _ if of_locks && poll.stall.futex != 0 && poll.blame.lock.is_some_and(|lock| lock.std) => {
+                let known = groups.keys().find(|(kind, futex)| kind == "lock" && is_one(*futex, poll.stall.futex));
+                ("lock".to_owned(), known.map_or(poll.stall.futex, |(_, futex)| *futex))
             }
+            // parking_lot's threads sleep at places of their own: which of several channels it is cannot be told.
+            _ if cause == Cause::Borrow => ("channel".to_owned(), 0),
             Some(at) => (format!("{}:{}", at.file, at.line), 0),
             None => match model.tasks.get(&poll.stall.task).and_then(|task| place::location(&task.spawned)) {
                 Some(at) => (format!("?{}:{}", at.file, at.line), 0),
@@ -168,6 +181,10 @@ pub(super) fn finding(
         evidence.push(figure("of it on the CPU", worst.cpu_ns));
         evidence.push(figure("of it blocked in the kernel", worst.blocked_ns));
         evidence.push(figure("of it ready, but the kernel ran others", worst.delay_ns));
+        let throttled = model.throttled_between(worst.stall.since, worst.end).min(worst.delay_ns);
+        if throttled > 0 {
+            evidence.push(figure("of that because the CPU quota throttled the program, at most", throttled));
+        }
     }
     if harm > 0 {
         evidence.push(figure("worst delay of others meanwhile", harm));
@@ -182,7 +199,7 @@ pub(super) fn finding(
             at: at.cloned(),
             call: blame.call.clone(),
             stack: blame.stack.clone(),
-            spans: Vec::new(),
+            spans: place::spans(model, worst.stall.task, worst.stall.since, worst.end),
         },
         occurrences: Occurrences {
             count: group.len() as u64,

@@ -13,7 +13,7 @@ use pollscope_recording::TaskId;
 
 use super::open_polls::{self, Cause, Judged, Words};
 use super::{Confidence, Edge, EdgeType, Evidence, Finding, Graph, Node, NodeType, Outcome, Thresholds};
-use super::{blocking_call, ms, place};
+use super::{blocking_call, ms, place, watch_borrow_across_await};
 use crate::model::Model;
 use crate::symbols;
 
@@ -24,6 +24,16 @@ const KIND: &str = "sync-guard-across-await";
 pub(super) struct Lock {
     /// One of std's: its guards cannot be sent to another thread, and its futex is the lock itself.
     pub(super) std: bool,
+    /// The one inside a `tokio::sync::watch` channel. Its guards cannot be sent either, whoever made the lock.
+    pub(super) watch: bool,
+}
+
+/// The futexes of one lock of std's: an `RwLock` has two words, one for its readers and one for its writers.
+const WORD: u64 = 4;
+
+/// Whether two threads wait at futexes of one lock.
+pub(super) fn is_one_lock(one: u64, other: u64) -> bool {
+    one != 0 && other != 0 && one.abs_diff(other) <= WORD
 }
 
 /// The lock that a stack waits for: the functions between the thread's top and the program's own code name it.
@@ -42,12 +52,13 @@ pub(super) fn wanted(frames: &[symbols::Frame]) -> Option<Lock> {
     let user = frames.iter().position(|frame| !frame.library).unwrap_or(frames.len());
     let called = frames.get(..user).unwrap_or_default();
     let any = |marks: &[&str]| called.iter().any(|frame| marks.iter().any(|mark| frame.function.contains(mark)));
+    let watch = watch_borrow_across_await::is_watch(called);
     if user == frames.len() || any(&NOT) {
         None
     } else if any(&STD) || any(&["pthread_mutex_lock"]) {
-        Some(Lock { std: any(&STD) })
+        Some(Lock { std: any(&STD), watch })
     } else {
-        any(&OTHERS).then_some(Lock { std: false })
+        any(&OTHERS).then_some(Lock { std: false, watch })
     }
 }
 
@@ -55,10 +66,20 @@ pub(super) fn wanted(frames: &[symbols::Frame]) -> Option<Lock> {
 pub(super) fn mark(polls: &mut [Judged<'_>], thresholds: &Thresholds) {
     let guards: Vec<usize> = (0..polls.len()).filter(|&index| is_guard(polls, index, thresholds)).collect();
     let locks: BTreeSet<u64> = guards.iter().map(|&index| polls[index].stall.futex).filter(|&lock| lock != 0).collect();
-    guards.into_iter().for_each(|index| polls[index].cause = Cause::Guard);
+    let cause = |poll: &Judged<'_>| match poll.blame.lock {
+        Some(lock) if lock.watch => Cause::Borrow,
+        _ => Cause::Guard,
+    };
+    guards.into_iter().for_each(|index| polls[index].cause = cause(&polls[index]));
     // Earlier waits for the same lock that came to an end are of the same making.
-    let earlier = polls.iter_mut().filter(|poll| poll.cause == Cause::Blocked && locks.contains(&poll.stall.futex));
-    earlier.filter(|poll| poll.blame.lock.is_some_and(|lock| lock.std)).for_each(|poll| poll.cause = Cause::Guard);
+    let borrowed = polls.iter().any(|poll| poll.cause == Cause::Borrow);
+    let same = |poll: &Judged<'_>| match poll.blame.lock {
+        Some(lock) if lock.std => locks.iter().any(|&lock| is_one_lock(lock, poll.stall.futex)),
+        Some(lock) => lock.watch && borrowed,
+        None => false,
+    };
+    let earlier = polls.iter_mut().filter(|poll| poll.cause == Cause::Blocked && same(poll));
+    earlier.for_each(|poll| poll.cause = cause(poll));
 }
 
 fn is_guard(polls: &[Judged<'_>], index: usize, thresholds: &Thresholds) -> bool {
@@ -74,7 +95,9 @@ fn is_guard(polls: &[Judged<'_>], index: usize, thresholds: &Thresholds) -> bool
     });
     // Whoever waits for the same lock does not hold it; whoever waits for another one may.
     let same = |other: &Judged<'_>| match other.blame.lock {
-        Some(theirs) if lock.std && theirs.std => poll.stall.futex != 0 && other.stall.futex == poll.stall.futex,
+        Some(theirs) if lock.std && theirs.std => is_one_lock(poll.stall.futex, other.stall.futex),
+        // The addresses tell nothing here; whoever waits for a channel of this kind holds none.
+        Some(theirs) if lock.watch && theirs.watch => true,
         Some(theirs) => theirs == lock && other.blame.at == poll.blame.at,
         None => false,
     };
@@ -104,7 +127,7 @@ pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Threshold
     blocking_call::outcome(model, KIND, findings, "no thread waited for a lock that no running code could hold")
 }
 
-fn finding(
+pub(super) fn finding(
     model: &Model,
     all: &[Judged<'_>],
     group: &[&Judged<'_>],
@@ -131,12 +154,12 @@ fn finding(
     }
     // Threads that are not tokio's are not seen, so the holder is an inference, never a fact.
     finding.confidence = if pool > 0 { Confidence::Possible } else { Confidence::Likely };
-    let std = group.iter().all(|poll| poll.blame.lock.is_some_and(|lock| lock.std));
-    let holder = holder(model, all, worst).filter(|_| std);
+    let stays = group.iter().all(|poll| poll.blame.lock.is_some_and(|lock| lock.std || lock.watch));
+    let holder = holder(model, all, worst).filter(|_| stays);
     if let Some(holder) = holder {
         finding.title += &format!("; the guard likely lives in {}", place::task_label(model, holder));
         finding.repair += &format!(
-            " A guard of std's cannot move to another thread, so no spawned task can keep it: of the futures alive \
+            " Such a guard cannot move to another thread, so no spawned task can keep it: of the futures alive \
              only {} can.",
             place::task_label(model, holder)
         );

@@ -83,13 +83,11 @@ impl Tally {
                 self.delay_ns = self.delay_ns.saturating_add(delay.delay_ns);
                 self.delay_worst.note(at, delay.delay_ns);
             }
-            Event::Task(task) => {
-                if !self.tasks.contains_key(&task.task) {
-                    let place = self.spawned.number(&task.spawned);
-                    self.tasks_started += 1;
-                    self.tasks.insert(task.task, place);
-                    *self.live.entry(place).or_default() += 1;
-                }
+            Event::Task(task) if !self.tasks.contains_key(&task.task) => {
+                let place = self.spawned.number(&task.spawned);
+                self.tasks_started += 1;
+                self.tasks.insert(task.task, place);
+                *self.live.entry(place).or_default() += 1;
             }
             Event::TaskEnd(end) => self.task_end(end.task),
             Event::Panic(_) => self.panics += 1,

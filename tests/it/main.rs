@@ -4,6 +4,7 @@
 
 #[cfg(feature = "collect")]
 mod attach;
+mod borrows;
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;

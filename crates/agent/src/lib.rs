@@ -22,7 +22,13 @@
 //! Feature `flavor` adds `override_flavor()`: a harness decides which runtime [`main`](macro@main) builds.
 //!
 //! Feature `collectors` adds console-subscriber, tracing-flame, pprof and tokio-metrics to [`main`](macro@main), asleep
-//! unless `POLLSCOPE_COLLECT` names some of them and `POLLSCOPE_COLLECT_DIR` a folder.
+//! unless `POLLSCOPE_COLLECT` names some of them and `POLLSCOPE_COLLECT_DIR` a folder. [`monitored`] gives futures names
+//! under which tokio-metrics measures them.
+//!
+//! With the tracing source a recording also says in which of the program's own spans, of level INFO and above, a task
+//! was stuck. `POLLSCOPE_SPANS` says what of them: `names` for their names alone, `numbers` (the default) for fields that
+//! are numbers or truth values too, `all` for texts too, cut at 64 bytes, and `off` for nothing. Texts are not the
+//! default since among them are the passwords and the names of people, and a recording is passed on.
 
 #[cfg(not(unix))]
 compile_error!("pollscope-agent supports Unix only");
@@ -33,6 +39,7 @@ mod drain;
 mod flavor;
 mod heartbeat;
 mod hooks;
+mod monitored;
 mod panics;
 mod raw;
 #[cfg(doctest)]
@@ -52,6 +59,7 @@ mod workers;
 
 #[cfg(feature = "flavor")]
 pub use flavor::{Flavor, override_flavor};
+pub use monitored::monitored;
 pub use pollscope_agent_macros::main;
 
 use raw::StaticPlace;
