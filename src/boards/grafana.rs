@@ -98,7 +98,6 @@ fn variables(board: &Board) -> Vec<Value> {
         "includeAll": false,
         "multi": false,
         "regex": "",
-        "current": {},
         "options": [],
     })];
     let queried = |name: &str, label: &str, query: &str, regex: &str, many: bool| {
@@ -107,7 +106,6 @@ fn variables(board: &Board) -> Vec<Value> {
             "name": name,
             "label": label,
             "datasource": source(),
-            "definition": query,
             "query": { "query": query, "refId": "variable", "qryType": 1 },
             "refresh": 2,
             "sort": 1,
@@ -115,7 +113,6 @@ fn variables(board: &Board) -> Vec<Value> {
             "includeAll": many,
             "multi": many,
             "regex": regex,
-            "current": {},
             "options": [],
         });
         if many {
@@ -217,6 +214,7 @@ fn drawing(view: View) -> (&'static str, Value, Value) {
                 "exemplars": { "color": "rgba(255,0,255,0.7)" },
                 "filterValues": { "le": 1e-9 },
                 "legend": { "show": true },
+                "showValue": "never",
                 "rowsFrame": { "layout": "auto" },
                 "tooltip": { "mode": "single", "yHistogram": false, "showColorScale": false },
                 "yAxis": { "axisPlacement": "left", "reverse": false, "unit": "s" },

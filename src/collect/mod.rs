@@ -6,8 +6,11 @@
 mod console;
 mod cpu;
 mod draw;
+mod sleep;
 
 pub use console::{Address, Attached, Client};
+pub use draw::{differential, flamegraph};
+pub use sleep::folded_sleep;
 
 use std::fs;
 use std::path::Path;
@@ -26,6 +29,17 @@ pub fn finish_cpu(folder: &Path) -> Result<(), String> {
     let title = "CPU time by function";
     let empty = "No thread of the program was on the CPU when a sample was taken: it waits rather than computes.";
     write(&folder.join("cpu.svg"), &draw::flamegraph(title, "samples", &cpu::folded(&profile), empty)?)
+}
+
+/// The samples of `cpu.pb.gz` in `folder`, named and folded.
+///
+/// # Errors
+///
+/// One sentence on what is missing or broken.
+pub fn folded_cpu(folder: &Path) -> Result<String, String> {
+    let mut profile = cpu::read(&folder.join("cpu.pb.gz"))?;
+    cpu::name_functions(&mut profile);
+    Ok(cpu::folded(&profile))
 }
 
 /// Draws `flame.svg` from `flame.folded` in `folder`.

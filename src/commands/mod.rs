@@ -5,12 +5,16 @@ mod attach;
 mod child;
 #[cfg(feature = "collect")]
 mod collect;
+#[cfg(all(feature = "lab", feature = "collect"))]
+mod console;
 mod diagnose;
 #[cfg(feature = "lab")]
 mod eval;
 #[cfg(feature = "lab")]
 mod exercise;
 mod failure;
+#[cfg(all(feature = "lab", feature = "collect"))]
+mod flame;
 mod folder;
 mod follow;
 mod learn;
@@ -83,6 +87,14 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Eval(options) => eval::eval(&options),
         #[cfg(feature = "lab")]
         Command::Exercise(options) => exercise::exercise(&options),
+        #[cfg(all(feature = "lab", feature = "collect"))]
+        Command::Console(options) => console::console(&options),
+        #[cfg(all(feature = "lab", feature = "collect"))]
+        Command::Flame(options) => flame::flame(&options),
+        #[cfg(all(feature = "lab", not(feature = "collect")))]
+        Command::Console(_) | Command::Flame(_) => {
+            Err(Failure::new("this build cannot collect; install pollscope with its `collect` feature"))
+        }
         #[cfg(feature = "lab")]
         Command::Scenario { name, cured, flavor } => run::become_scenario(&name, cured, flavor),
         #[cfg(feature = "lab")]

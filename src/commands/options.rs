@@ -1,6 +1,8 @@
 //! What the user may say.
 
-use super::learn::{EXERCISE_EXAMPLES, ExerciseOptions};
+use super::learn::{
+    CONSOLE_EXAMPLES, ConsoleOptions, EXERCISE_EXAMPLES, ExerciseOptions, FLAME_EXAMPLES, FlameOptions,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
@@ -110,6 +112,12 @@ pub(crate) enum Command {
     /// Learn by debugging: a faulty service and its ticket
     #[command(after_help = EXERCISE_EXAMPLES)]
     Exercise(ExerciseOptions),
+    /// Keep a scenario alive for `tokio-console`, and say what to look for there
+    #[command(after_help = CONSOLE_EXAMPLES)]
+    Console(ConsoleOptions),
+    /// Draw one flame graph of a scenario, or its difference from the cured twin
+    #[command(after_help = FLAME_EXAMPLES)]
+    Flame(FlameOptions),
     /// The child process of `run`.
     #[command(name = "__scenario", hide = true)]
     Scenario {

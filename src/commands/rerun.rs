@@ -43,14 +43,28 @@ pub(crate) fn rerun(
             session.look();
             std::thread::sleep(TICK);
         }
-        // One that is stuck is stopped here, and that is no news.
-        program.stop(SIGTERM);
-        session.ended(program.pid());
+        // One that is stuck is stopped here, and that is no news: not to others who watch the folder either.
+        if program.ended().is_none() {
+            program.stop(SIGTERM);
+            session.ended(program.pid());
+            remove(&recordings, program.pid());
+        }
         while started.elapsed() < PACE && !interrupted.load(Ordering::Relaxed) {
             session.look();
             std::thread::sleep(TICK);
         }
         forget(&recordings);
+    }
+}
+
+/// Removes the recording of process `pid`.
+fn remove(recordings: &Path, pid: u32) {
+    let own = format!("-{pid}-");
+    for entry in fs::read_dir(recordings).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().contains(&own) {
+            // What stays is no harm.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use super::observe::{Plan, observe, second_pass};
 use super::options::{Flavor, RunOptions};
 use super::rerun::rerun;
 use super::{Failure, HEALTHY, scenario, verdict};
-use pollscope_scenarios::override_flavor;
+use pollscope_scenarios::{Scenario, override_flavor};
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,16 +21,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let name = if options.cured { format!("{}-cured", scenario.name) } else { scenario.name.to_owned() };
     let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
-    let own = env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
+    let own = own_binary()?;
     let seconds = options.seconds.unwrap_or(if options.looped { SESSION } else { 3 });
     let command = || {
-        let mut command = Command::new(&own);
-        command.args(["__scenario", scenario.name]).env("SERVICE_SECONDS", seconds.to_string());
-        // No scenario installs a tracing subscriber of its own.
-        command.env("POLLSCOPE_TRACE", "1");
-        if options.cured {
-            command.arg("--cured");
-        }
+        let mut command = child(&own, scenario, options.cured, seconds);
         if let Some(flavor) = options.flavor {
             command.arg("--flavor").arg(flavor.to_string());
         }
@@ -54,6 +48,27 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let limit = if outcome.stopped { outcome.took } else { expected + PATIENCE };
     second_pass(command(), &folder, &options.collect, &name, (&outcome, limit))?;
     Ok(status)
+}
+
+/// The command that makes a child of ours `scenario`, or its twin, for so many seconds.
+#[cfg(feature = "collect")]
+pub(crate) fn own_scenario(scenario: &Scenario, cured: bool, seconds: u64) -> Result<Command, Failure> {
+    own_binary().map(|own| child(&own, scenario, cured, seconds))
+}
+
+fn own_binary() -> Result<PathBuf, Failure> {
+    env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))
+}
+
+fn child(own: &Path, scenario: &Scenario, cured: bool, seconds: u64) -> Command {
+    let mut command = Command::new(own);
+    command.args(["__scenario", scenario.name]).env("SERVICE_SECONDS", seconds.to_string());
+    // No scenario installs a tracing subscriber of its own.
+    command.env("POLLSCOPE_TRACE", "1");
+    if cured {
+        command.arg("--cured");
+    }
+    command
 }
 
 /// The child: this process is the scenario from here on.

@@ -46,4 +46,10 @@ impl Manifest {
     pub(crate) fn truth(&self) -> Option<&Table> {
         self.0.get("truth").and_then(Value::as_table)
     }
+
+    /// What a screen of tokio-console shows of it; `[console]` of the manifest.
+    #[cfg(feature = "collect")]
+    pub(crate) fn console(&self, screen: &str) -> Option<&str> {
+        self.0.get("console")?.get(screen)?.as_str()
+    }
 }

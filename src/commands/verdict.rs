@@ -31,6 +31,15 @@ pub(crate) fn read(path: &Path) -> Result<(Diagnosis, Series), Failure> {
     Ok((diagnosis, series))
 }
 
+/// The stacks of a recording's polls that were caught asleep, folded: nanoseconds by stack, outermost function first.
+#[cfg(all(feature = "lab", feature = "collect"))]
+pub(crate) fn off_cpu(path: &Path) -> Result<String, Failure> {
+    let recording = Recording::open(path).map_err(|error| Failure::new(error.to_string()))?;
+    let mut model = pollscope::model::Model::default();
+    recording.for_each(|event| model.feed(&event));
+    Ok(pollscope::collect::folded_sleep(&model))
+}
+
 /// Of several recordings, the one of process `pid`, else the largest; with a remark if there was a choice.
 pub(crate) fn choose(mut found: Vec<PathBuf>, pid: Option<u32>) -> Option<(PathBuf, Option<String>)> {
     found.sort_by_key(|path| size(path));

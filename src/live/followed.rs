@@ -1,7 +1,7 @@
 //! One recording under way: read on, counted, diagnosed.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::discover::run_folder;
@@ -17,8 +17,10 @@ use pollscope_recording::{Event, Follower, Nanos, Process};
 const READ: Duration = Duration::from_millis(500);
 /// How often it is diagnosed at most.
 const DIAGNOSE: Duration = Duration::from_secs(1);
-/// A diagnosis is repeated after this many times what the last one took, so that most of the time is left to others.
-const REST: u32 = 10;
+/// A diagnosis is repeated after this many times what the last one took, so that time is left to others.
+const REST: u32 = 4;
+/// But no later than this: the first one opens files, which takes long and is done once.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 /// An agent speaks about once a second; one that says nothing for so long is gone, or suspended.
 const SILENT: Duration = Duration::from_secs(10);
 
@@ -43,6 +45,7 @@ pub(super) struct Followed {
     pub(super) bytes: u64,
     /// When it last said something.
     pub(super) heard: Instant,
+    path: PathBuf,
     named: bool,
     follower: Follower,
     generations: Generations,
@@ -60,6 +63,7 @@ impl Followed {
         let run = run_folder(path);
         let process = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Followed {
+            path: path.to_owned(),
             named: run.is_some(),
             who: Who { service: run.unwrap_or_default(), process },
             program: None,
@@ -126,11 +130,13 @@ impl Followed {
                 self.diagnose(now, news);
             }
         }
-        if self.state == State::Running && self.program.is_some() {
-            if end {
+        // Whoever removes a recording knows that its process is over.
+        let removed = more == 0 && !self.path.exists();
+        if self.state != State::Ended && self.program.is_some() {
+            if end || removed {
                 self.leave(State::Ended, now);
                 news.push(News::Ended(self.who.clone(), true));
-            } else if now.duration_since(self.heard) >= SILENT {
+            } else if self.state == State::Running && now.duration_since(self.heard) >= SILENT {
                 self.leave(State::Silent, now);
                 news.push(News::Ended(self.who.clone(), false));
             }
@@ -176,6 +182,6 @@ impl Followed {
         for finding in self.findings.update(diagnosis, model.last_at, another) {
             news.push(News::Found { who: self.who.clone(), seconds, finding: Box::new(finding) });
         }
-        self.diagnose_at = now + DIAGNOSE.max(began.elapsed() * REST);
+        self.diagnose_at = now + (began.elapsed() * REST).clamp(DIAGNOSE, LONGEST_REST);
     }
 }

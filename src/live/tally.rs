@@ -1,5 +1,6 @@
 //! Plain figures of one process, counted event by event.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use pollscope_metrics::{MOST_PLACES, WORST_SECONDS};
@@ -83,10 +84,11 @@ impl Tally {
                 self.delay_ns = self.delay_ns.saturating_add(delay.delay_ns);
                 self.delay_worst.note(at, delay.delay_ns);
             }
-            Event::Task(task) if !self.tasks.contains_key(&task.task) => {
+            Event::Task(task) => {
+                let Entry::Vacant(fresh) = self.tasks.entry(task.task) else { return };
                 let place = self.spawned.number(&task.spawned);
                 self.tasks_started += 1;
-                self.tasks.insert(task.task, place);
+                fresh.insert(place);
                 *self.live.entry(place).or_default() += 1;
             }
             Event::TaskEnd(end) => self.task_end(end.task),

@@ -106,6 +106,18 @@ fn the_series_of_a_process_go_a_while_after_it() {
 }
 
 #[test]
+fn a_recording_that_is_removed_is_over() {
+    let place = tempfile::tempdir().unwrap();
+    let writer = record(place.path(), "api", 1);
+    let mut hand = watch(place.path());
+    assert_eq!(hand.look(0), ["api began"]);
+    drop(writer);
+    fs::remove_dir_all(place.path().join("api-1-1")).unwrap();
+    assert_eq!(hand.look(1), ["api ended"]);
+    assert!(hand.text().contains("state=\"ended\"} 1\n"));
+}
+
+#[test]
 fn the_number_of_processes_is_bounded() {
     let place = tempfile::tempdir().unwrap();
     let writers: Vec<_> = (0..MOST_PROCESSES as u64 + 3).map(|pid| record(place.path(), "api", pid)).collect();

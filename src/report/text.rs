@@ -127,6 +127,10 @@ fn whole(page: &mut Page, finding: &Finding) {
 
 fn footer(page: &mut Page, diagnosis: &Diagnosis, screen: &Screen<'_>) {
     let answered = |answer| diagnosis.checks.iter().filter(move |check| check.answer == answer);
+    // What was found has a finding, unless nobody in the program is to blame.
+    for check in answered(Answer::Found).filter(|check| check.kind == "environment") {
+        page.field("machine", &Text::plain(&check.why));
+    }
     let clear: Vec<_> = answered(Answer::Clear).map(|check| check.kind.as_str()).collect();
     if !clear.is_empty() {
         page.field("clear", &Text::plain(&clear.join(", ")));
@@ -293,6 +297,7 @@ const fn color(color: AnsiColor) -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::Check;
     use crate::report::samples;
 
     fn shown(diagnosis: &Diagnosis, columns: usize) -> String {
@@ -310,6 +315,15 @@ mod tests {
         assert!(text.contains("2 times, worst 900.0 ms, 1.50 s in all"), "{text}");
         assert!(text.contains("evidence  900.0 ms  longest poll\n              221 µs  of it on the CPU\n"), "{text}");
         assert!(text.contains("1 other frame of libraries and the runtime folded"), "{text}");
+    }
+
+    #[test]
+    fn an_environment_that_is_to_blame_is_told_with_its_grounds() {
+        let mut diagnosis = samples::blocking();
+        let (kind, why) = ("environment".to_owned(), "the CPU quota throttled the program for 300 ms".to_owned());
+        diagnosis.checks.push(Check { kind, answer: Answer::Found, why });
+        let text = shown(&diagnosis, 100);
+        assert!(text.contains("machine   the CPU quota throttled the program for 300 ms\n"), "{text}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn help_teaches_by_examples() {
     assert_eq!(said.status, Some(0));
     assert!(said.stdout.contains("pollscope run blocking-call") && said.stdout.contains("Exit status"), "{said:?}");
     assert!(!said.stdout.contains("__scenario"), "{said:?}");
-    for command in ["run", "record", "attach", "diagnose", "report", "eval"] {
+    for command in ["run", "record", "attach", "diagnose", "report", "watch", "eval"] {
         let said = pollscope(place.path(), &[command, "--help"]);
         assert!(said.status == Some(0) && said.stdout.contains("Examples:"), "{said:?}");
     }

@@ -20,4 +20,7 @@ mod report;
 mod scenarios;
 mod tidy;
 mod tool;
+#[cfg(feature = "lab")]
+mod tour;
 mod waits;
+mod watch;

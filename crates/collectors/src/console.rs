@@ -1,7 +1,8 @@
-//! console-subscriber on a socket in the folder.
+//! console-subscriber on a socket in the folder, or on an address for `tokio-console`.
 
 use crate::complain;
 use console_subscriber::{ConsoleLayer, Server};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +27,16 @@ pub(crate) fn prepare(dir: &Path) -> Option<(Console, (Server, PathBuf))> {
             "console: this program was built without RUSTFLAGS=\"--cfg tokio_unstable\", which tokio's spans need",
         );
         return None;
+    }
+    if let Some(address) = std::env::var("POLLSCOPE_CONSOLE_ADDRESS").ok().filter(|address| !address.is_empty()) {
+        let Ok(address) = address.parse::<SocketAddr>() else {
+            complain(&format!(
+                "console: POLLSCOPE_CONSOLE_ADDRESS={address} is no address; write one as 127.0.0.1:6669"
+            ));
+            return None;
+        };
+        let (layer, server) = ConsoleLayer::builder().server_addr(address).build();
+        return Some((layer.with_filter(FilterFn::new(is_tokios as _)), (server, address.to_string().into())));
     }
     let path = dir.join("console.sock");
     if UnixStream::connect(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {

@@ -9,6 +9,8 @@
 //! | `pprof` | `cpu.pb.gz`, addresses only | pprof |
 //! | `metrics` | `metrics.jsonl`, a row each 100 ms: the runtime, and tasks by name | tokio-metrics |
 //!
+//! `POLLSCOPE_CONSOLE_ADDRESS` (`127.0.0.1:6669`) has the console listen there instead of on its socket.
+//!
 //! The first two need the program's one place for a tracing subscriber; `POLLSCOPE_TRACE=1` says that the program leaves
 //! it free.
 //!

@@ -1,6 +1,6 @@
 //! tokio-metrics of single tasks: those whose futures the program gives a name, all of one name together.
 
-use crate::metrics::put;
+use super::metrics::put;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::future::Future;

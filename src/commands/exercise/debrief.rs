@@ -48,7 +48,7 @@ fn diff(old: &str, new: &str) -> String {
             Line::Gone(line) => ('-', line),
             Line::New(line) => ('+', line),
         };
-        let _ = writeln!(text, "  {}", format!("{sign}{line}").trim_end());
+        let _ = writeln!(text, "{}", format!("  {sign}{line}").trim_end());
     }
     text
 }

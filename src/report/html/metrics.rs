@@ -27,13 +27,17 @@ const KNOWN: [&str; 14] = [
 const TIMES: [&str; 8] = ["at", "t", "ts", "time", "timestamp", "elapsed", "since_start", "seconds"];
 /// Most strips.
 const MOST_STRIPS: usize = 8;
+/// Most names of tasks.
+const MOST_NAMES: usize = 64;
 /// Most bars of a strip.
 const MOST_BARS: usize = 600;
 
 pub(super) fn section(metrics: Option<&Metrics>) -> Markup {
     let Some(metrics) = metrics else { return html! {} };
-    let rows: Vec<Value> =
-        metrics.rows.iter().filter_map(|row| serde_json::from_str(row).ok()).filter(Value::is_object).collect();
+    let rows = metrics.rows.iter().filter_map(|row| serde_json::from_str(row).ok());
+    // The head tells of the rows and is none.
+    let rows = rows.filter(|row: &Value| row.is_object() && row.get("schema").is_none());
+    let (rows, tasks): (Vec<Value>, Vec<Value>) = rows.map(flat).unzip();
     let fields = fields(&rows);
     let seconds = seconds(&rows);
     html! {
@@ -51,6 +55,44 @@ pub(super) fn section(metrics: Option<&Metrics>) -> Markup {
                 p.small.soft { (words::counted(rows.len() as u64, "row")) " of " code { "metrics.jsonl" }
                     @if metrics.every > 1 { ", one in " (metrics.every) } "." }
             }
+            (named(tasks.last()))
+        } }
+    }
+}
+
+/// A row with the figures of its interval beside its time, and what it tells of tasks.
+fn flat(mut row: Value) -> (Value, Value) {
+    let interval = row.get_mut("interval").map(Value::take);
+    let tasks = row.get_mut("tasks").map(Value::take).unwrap_or_default();
+    if let (Some(row), Some(Value::Object(interval))) = (row.as_object_mut(), interval) {
+        row.retain(|_, value| number(value).is_some());
+        row.extend(interval);
+    }
+    (row, tasks)
+}
+
+/// The tasks the program gives a name for the metrics, as counted up to the last row.
+fn named(tasks: Option<&Value>) -> Markup {
+    let Some(tasks) = tasks.and_then(Value::as_object).filter(|tasks| !tasks.is_empty()) else { return html! {} };
+    let figure = |task: &Value, name: &str| task.get(name).and_then(number).unwrap_or(0.0);
+    let nanos = |task: &Value, name: &str| words::millis((figure(task, name) / 1e3).round() / 1e3);
+    html! {
+        h3 { "Tasks by name" }
+        div.scroll { table {
+            thead { tr {
+                th scope="col" { "Name" } th.figure scope="col" { "Tasks" } th.figure scope="col" { "Polls" }
+                th.figure scope="col" { "Time in polls" } th.figure scope="col" { "Slow polls" }
+                th.figure scope="col" { "Waited to be polled" } th.figure scope="col" { "Idle" }
+            } }
+            tbody { @for (name, task) in tasks.iter().take(MOST_NAMES) { tr {
+                td { code { (name) } }
+                td.figure { (words::number(figure(task, "instrumented_count"))) }
+                td.figure { (words::number(figure(task, "total_poll_count"))) }
+                td.figure { (nanos(task, "total_poll_duration_ns")) }
+                td.figure { (words::number(figure(task, "total_slow_poll_count"))) }
+                td.figure { (nanos(task, "total_scheduled_duration_ns")) }
+                td.figure { (nanos(task, "total_idle_duration_ns")) }
+            } } }
         } }
     }
 }
@@ -135,6 +177,21 @@ mod tests {
         assert!(html.contains("total polls count") && html.contains("peak 7<"), "{html}");
         assert!(html.contains("total busy duration") && html.contains("peak 9 µs"), "{html}");
         assert!(!html.contains("zebra") && html.contains("2 rows") && html.contains("0.5 s"), "{html}");
+    }
+
+    #[test]
+    fn rows_of_our_own_collector_are_drawn() {
+        let head = "{\"schema\":\"pollscope.metrics/1\",\"every_ms\":100,\"units\":{}}\n";
+        let row = |at: u64, polls: u64| {
+            format!(
+                "{{\"at_ns\":{at}000000,\"interval\":{{\"total_polls_count\":{polls},\"elapsed_ns\":1}},\"workers\":[{{}}],\
+                 \"tasks\":{{\"<b>\":{{\"total_poll_count\":{at},\"total_poll_duration_ns\":2500000}}}}}}\n"
+            )
+        };
+        let html = drawn(&format!("{head}{}{}", row(100, 5), row(600, 9)));
+        assert!(html.contains("total polls count") && html.contains("peak 9<") && html.contains("0.5 s"), "{html}");
+        assert!(html.contains("2 rows") && !html.contains("every"), "{html}");
+        assert!(html.contains("<code>&lt;b&gt;</code>") && html.contains(">600<") && html.contains("2.5 ms"), "{html}");
     }
 
     #[test]

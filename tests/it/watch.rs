@@ -1,0 +1,203 @@
+//! Following what runs: processes that come and go, the page for Prometheus, and the end by Ctrl-C.
+
+use crate::tool::{command, pollscope, program};
+use pollscope_metrics::TABLE;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::spawn;
+use std::time::Duration;
+use tempfile::tempdir;
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A pollscope that runs, and the lines it says.
+struct Watching {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Watching {
+    fn start(place: &Path, arguments: &[&str]) -> Watching {
+        let mut command = command(place);
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+        Watching { child, stdout, stderr }
+    }
+
+    /// The page's address, after it was told.
+    fn metrics(&self) -> String {
+        let line = until(&self.stderr, "metrics at http://");
+        line.trim_start_matches("metrics at http://").trim_end_matches("/metrics").to_owned()
+    }
+
+    /// Ctrl-C; the exit status.
+    fn interrupt(mut self) -> Option<i32> {
+        signal(&self.child, libc::SIGINT);
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn signal(child: &Child, signal: i32) {
+    let pid = i32::try_from(child.id()).unwrap();
+    // SAFETY: kill touches no memory, and the child is ours and was not waited for.
+    unsafe { libc::kill(pid, signal) };
+}
+
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    spawn(move || {
+        BufReader::new(stream)
+            .lines()
+            .map_while(Result::ok)
+            .take_while(|line| sender.send(line.clone()).is_ok())
+            .count()
+    });
+    receiver
+}
+
+/// The first line that holds `part`.
+#[track_caller]
+fn until(lines: &Receiver<String>, part: &str) -> String {
+    let mut before = Vec::new();
+    loop {
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) if line.contains(part) => return line,
+            Ok(line) => before.push(line),
+            Err(error) => panic!("no line with {part} ({error}) after {before:?}"),
+        }
+    }
+}
+
+/// Status line and body of an answer.
+fn get(address: &str, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "{request} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+/// A page of metrics that holds every part; what is published changes twice a second.
+#[track_caller]
+fn page(address: &str, parts: &[&str]) -> String {
+    let began = std::time::Instant::now();
+    loop {
+        let (status, body) = get(address, "GET /metrics");
+        assert!(status.contains("200"), "{status}");
+        if parts.iter().all(|part| body.contains(part)) {
+            return body;
+        }
+        assert!(began.elapsed() < PATIENCE, "without {parts:?}: {body}");
+        std::thread::yield_now();
+    }
+}
+
+/// A service that records to `folder` until it is killed.
+fn service(folder: &Path) -> Watching {
+    let mut command = Command::new(program("never_returns"));
+    command.env("POLLSCOPE", folder).env_remove("POLLSCOPE_TRACE").stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+    Watching { child, stdout, stderr }
+}
+
+#[test]
+fn a_fault_in_a_running_service_is_told_and_served_with_its_line() {
+    let place = tempdir().unwrap();
+    let watch = Watching::start(place.path(), &["watch", ".", "--metrics", "127.0.0.1:0"]);
+    let address = watch.metrics();
+    until(&watch.stderr, "nothing records here yet");
+    let mut first = service(place.path());
+    let told = until(&watch.stdout, "critical: blocking-call");
+    assert!(told.starts_with("never_returns-") && told.contains("tests/programs/never_returns.rs:"), "{told}");
+    let active = "pollscope_finding_active{service=\"never_returns\",process=\"never_returns-";
+    let body = page(&address, &[active, "kind=\"blocking-call\",class=\"stall\",severity=\"critical\""]);
+    let line = body.lines().find(|line| line.starts_with(active)).unwrap();
+    assert!(line.contains("file=\"tests/programs/never_returns.rs\",line=\"") && line.ends_with("} 1"), "{line}");
+    assert!(line.contains("function=\"never_returns::"), "{line}");
+    only_of_the_table(&body);
+
+    // Killed and started again: both are there, and the old one is told to be silent.
+    first.child.kill().unwrap();
+    let _second = service(place.path());
+    until(&watch.stdout, "critical: blocking-call");
+    until(&watch.stderr, "says nothing any more");
+    page(&address, &["state=\"silent\"} 1", "state=\"running\"} 1"]);
+
+    assert!(get(&address, "GET /elsewhere").0.contains("404"));
+    assert!(get(&address, "POST /metrics").0.contains("405"));
+    assert_eq!(watch.interrupt(), Some(0));
+
+    // A watch that is restarted finds what goes on.
+    let again = Watching::start(place.path(), &["watch", "."]);
+    until(&again.stdout, "critical: blocking-call");
+    assert_eq!(again.interrupt(), Some(0));
+}
+
+/// Every series on the page is in the metrics' table, with the labels that are there.
+fn only_of_the_table(body: &str) {
+    let mut seen = BTreeSet::new();
+    for line in body.lines().filter(|line| !line.starts_with('#')) {
+        assert!(seen.insert(line.rsplit_once(' ').unwrap().0), "twice: {line}");
+        let name = line.split(['{', ' ']).next().unwrap();
+        let metric = TABLE.iter().find(|metric| metric.series().iter().any(|series| series == name));
+        let metric = metric.unwrap_or_else(|| panic!("{name} is not in the table"));
+        let labels = line.split_once('{').map_or("", |(_, labels)| labels.rsplit_once('}').unwrap().0);
+        for label in labels.split("\",").filter(|label| !label.is_empty()) {
+            let label = label.split('=').next().unwrap();
+            let known = metric.labels.iter().any(|known| known.name() == label);
+            assert!(known || (label == "le" && name.ends_with("_bucket")), "{label} in {line}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_watched_or_served_is_refused() {
+    let place = tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (arguments, part) in [
+        (&["watch", "nowhere"][..], "there is no folder nowhere"),
+        (&["watch", ".", "--metrics", "nonsense"], "`nonsense` is no address"),
+        (&["watch", ".", "--metrics", &taken], "is taken by another program"),
+    ] {
+        let said = pollscope(place.path(), arguments);
+        assert_eq!((said.status, said.stdout.as_str()), (Some(2), ""), "{said:?}");
+        assert!(said.stderr.lines().count() == 1 && said.stderr.contains(part), "{said:?}");
+    }
+}
+
+#[cfg(feature = "lab")]
+#[test]
+fn a_scenario_is_kept_going_with_metrics() {
+    let place = tempdir().unwrap();
+    let said = pollscope(place.path(), &["run", "blocking-call", "--metrics", "127.0.0.1:0"]);
+    assert_eq!(said.status, Some(2), "{said:?}");
+    let arguments = ["run", "blocking-call", "--loop", "--seconds", "1", "--metrics", "127.0.0.1:0"];
+    let run = Watching::start(place.path(), &arguments);
+    let address = run.metrics();
+    for _ in 0..2 {
+        until(&run.stderr, "is watched");
+        until(&run.stdout, "critical: blocking-call");
+    }
+    page(
+        &address,
+        &["service=\"blocking-call\"", "kind=\"blocking-call\"", "file=\"scenarios/blocking-call/fault.rs\""],
+    );
+    assert_eq!(run.interrupt(), Some(0));
+}
