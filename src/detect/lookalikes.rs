@@ -117,11 +117,19 @@ fn a_lock_that_somebody_running_may_hold() {
     // A thread of the program's own had it for a while.
     let mut lent = with_root(program("hooks,tracing,watchdog"));
     asleep(&mut lent, 1, 10, &[30, 31], 0xf00, Some(2000 * MS));
-    for mut model in [held, contended, crossed, condition, lent] {
+    let contention = "sync-lock-contention";
+    let models = [
+        (held, contention),
+        (contended, contention),
+        (crossed, contention),
+        (condition, "thread-wait-in-task"),
+        (lent, contention),
+    ];
+    for (mut model, kind) in models {
         alive(&mut model, 3000 * MS);
         let found = answers(&model);
         assert_eq!(answer(&found, "sync-guard-across-await"), Some(Answer::Clear), "{:#?}", found.findings);
-        assert_eq!(answer(&found, "blocking-call"), Some(Answer::Found));
+        assert_eq!(answer(&found, kind), Some(Answer::Found), "{:#?}", found.findings);
     }
 }
 

@@ -2,22 +2,15 @@
 //!
 //! Everything here is a pure function of the model and may be called again and again while a program runs.
 
-mod amplifiers;
-mod backtrace_stall;
-mod blocking_call;
 mod busy_poll;
-mod cpu_bound_poll;
 mod diagnosis;
-mod environment;
 #[cfg(test)]
 mod lookalikes;
-mod open_polls;
 mod place;
+mod stalls;
 mod swallowed_panic;
-mod sync_guard_across_await;
 #[cfg(test)]
 mod tests;
-mod victims;
 mod waits;
 
 pub use diagnosis::*;
@@ -105,17 +98,10 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
     for module in &model.modules {
         symbols.add_module(module);
     }
-    let polls = open_polls::judge(model, symbols, thresholds);
-    let environment = environment::detect(model, &polls, thresholds);
+    let (environment, mut outcomes) = stalls::detect(model, symbols, thresholds);
     let machine = environment.answer == Answer::Found;
-    let mut outcomes = vec![
-        blocking_call::detect(model, &polls, thresholds),
-        cpu_bound_poll::detect(model, &polls, thresholds),
-        sync_guard_across_await::detect(model, &polls, thresholds),
-        backtrace_stall::detect(model, &polls, thresholds),
-        swallowed_panic::detect(model, symbols, thresholds),
-        busy_poll::detect(model, symbols, thresholds),
-    ];
+    outcomes.push(swallowed_panic::detect(model, symbols, thresholds));
+    outcomes.push(busy_poll::detect(model, symbols, thresholds));
     outcomes.extend(waits::detect(model, symbols, thresholds));
     let mut checks = vec![environment];
     let mut findings = Vec::new();

@@ -1,7 +1,7 @@
 //! `environment`: polls that look long only because the kernel ran somebody else.
 
-use super::open_polls::{Cause, Judged};
-use super::{Answer, Check, Thresholds, ms};
+use super::super::{Answer, Check};
+use super::{Cause, Judged, Thresholds, ms};
 use crate::model::Model;
 
 pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Thresholds) -> Check {
