@@ -6,6 +6,7 @@ mod collect;
 mod diagnose;
 #[cfg(feature = "lab")]
 mod eval;
+mod explain;
 mod failure;
 mod folder;
 mod follow;
@@ -59,6 +60,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Record(options) => record::record(&options),
         Command::Diagnose(options) => diagnose::diagnose(&options),
         Command::Report(options) => report::report(&options),
+        Command::Explain(options) => explain::explain(&options),
         #[cfg(feature = "lab")]
         Command::List(options) => list::list(&options),
         #[cfg(feature = "lab")]

@@ -50,6 +50,11 @@ Examples:
   pollscope report pollscope-out/blocking-call --open
   pollscope report recording --out stall.html";
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  pollscope explain                            every kind in a line
+  pollscope explain futurelock                 one kind on a page";
+
 const EVAL_EXAMPLES: &str = "\
 Examples:
   pollscope eval                               every scenario and its cured twin, once
@@ -72,6 +77,9 @@ pub(crate) enum Command {
     /// Write the diagnosis as one self-contained HTML file
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
+    /// Explain a kind of finding: what happens, how it is told, what to do
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainOptions),
     /// Compare the diagnosis of every scenario and twin with the truth
     #[command(after_help = EVAL_EXAMPLES)]
     Eval(EvalOptions),
@@ -251,6 +259,12 @@ pub(crate) struct ReportOptions {
     /// Show it in the browser
     #[arg(long)]
     pub(crate) open: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainOptions {
+    /// A kind of finding [default: list them all]
+    pub(crate) kind: Option<String>,
 }
 
 #[derive(Debug, Args)]

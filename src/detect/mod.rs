@@ -142,6 +142,16 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
     }
 }
 
+/// What a finding may name as having made it worse.
+pub const AMPLIFIERS: [&str; 2] = ["driver-held", "single-thread-starved"];
+
+/// Every kind that is looked for.
+pub fn kinds() -> Vec<String> {
+    // Each detector answers, also where there is nothing to see.
+    let nothing = diagnose(&Model::default(), &mut Symbols::new(), &Thresholds::default());
+    nothing.checks.into_iter().map(|check| check.kind).collect()
+}
+
 fn program(model: &Model) -> Program {
     let process = model.process.clone().unwrap_or_default();
     let runtimes = model.runtimes.values();
