@@ -32,6 +32,9 @@ pub(in crate::detect) struct Class {
     /// In which of its states a thread is judged by them.
     #[serde(default)]
     when: When,
+    /// They are looked for above the program's own line too: a logger of one's own is called through a library.
+    #[serde(default)]
+    above: bool,
     /// Whose lock they wait for.
     #[serde(default)]
     pub(in crate::detect) lock: Option<Lock>,
@@ -91,12 +94,24 @@ impl Calls {
     }
 
     /// The class of the functions below the program's own line, and what the call is called there.
-    pub(in crate::detect) fn known(&self, below: &[symbols::Frame], state: When) -> Option<Known> {
-        let functions: Vec<Function> = below.iter().map(|frame| Function::of(&frame.function)).collect();
+    pub(in crate::detect) fn known(
+        &self,
+        below: &[symbols::Frame],
+        above: &[symbols::Frame],
+        state: When,
+    ) -> Option<Known> {
+        let functions = |frames: &[symbols::Frame]| -> Vec<Function> {
+            frames.iter().map(|frame| Function::of(&frame.function)).collect()
+        };
+        let (below, above) = (functions(below), functions(above));
         self.classes.iter().filter(|class| class.when == When::Both || class.when == state).find_map(|class| {
             // The outermost is what the program's own line calls.
-            let call = functions.iter().rev().find_map(|function| class.calls.iter().find(|call| call.is(function)))?;
-            Some(Known { class: class.clone(), name: call.name.clone() })
+            let called = |function: &Function| class.calls.iter().find(|call| call.is(function));
+            if let Some(call) = below.iter().rev().find_map(called) {
+                return Some(Known { class: class.clone(), name: call.name.clone() });
+            }
+            let through = class.above && above.iter().any(|function| called(function).is_some());
+            through.then(|| Known { class: class.clone(), name: None })
         })
     }
 }
@@ -142,7 +157,7 @@ mod tests {
             for call in &class.calls {
                 let frame = symbols::Frame { function: call.example.clone(), ..Default::default() };
                 let state = if class.when == When::Computing { When::Computing } else { When::Blocked };
-                let found = calls.known(&[frame], state).expect("a class");
+                let found = calls.known(&[frame], &[], state).expect("a class");
                 assert!(Arc::ptr_eq(&found.class, class), "{} is taken for {}", call.example, found.class.kind);
             }
         }

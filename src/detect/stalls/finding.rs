@@ -6,7 +6,9 @@ use super::super::{
     Answer, Confidence, Culprit, Evidence, Finding, Occurrences, Severity, Stretch, place, read_more, unseen,
 };
 use super::kinds::Kind;
-use super::{Judged, Model, Outcome, Thresholds, amplifiers, kinds, ms, sync_guard_across_await, victims};
+use super::{
+    Judged, Model, Outcome, Thresholds, amplifiers, kinds, ms, sync_guard_across_await, sync_lock_contention, victims,
+};
 
 /// What one kind of stall came to.
 pub(super) fn outcome(model: &Model, polls: &[Judged<'_>], kind: &Kind, thresholds: &Thresholds) -> Outcome {
@@ -38,6 +40,8 @@ fn groups<'p, 'm>(model: &Model, polls: &'p [Judged<'m>], kind: &str) -> Vec<Vec
     for poll in polls.iter().filter(|poll| poll.is(kind)) {
         // Without a line, polls of one spawn place are still one fault; one lock may be wanted at many lines.
         let key = match &poll.blame.at {
+            // Whoever logs waits for the same writer, at however many lines.
+            _ if kind == kinds::LOGGING => ("log".to_owned(), 0),
             _ if sync_guard_across_await::by_lock(poll) => ("lock".to_owned(), poll.stall.futex),
             Some(at) => (format!("{}:{}", at.file, at.line), 0),
             None => match model.tasks.get(&poll.stall.task).and_then(|task| place::location(&task.spawned)) {
@@ -57,7 +61,9 @@ fn finding(
     kind: &Kind,
     thresholds: &Thresholds,
 ) -> Option<Finding> {
-    let worst = group.iter().copied().max_by_key(|poll| poll.length())?;
+    // Of those that log, who writes is more telling than who waits for the writer.
+    let first = |poll: &Judged<'_>| kind.id == kinds::LOGGING && poll.stall.futex == 0;
+    let worst = group.iter().copied().max_by_key(|poll| (first(poll), poll.length()))?;
     let (victims, harm) = victims::of(model, group, thresholds);
     let open = group.iter().any(|poll| poll.stall.end.is_none() && poll.length() > thresholds.stuck_ns);
     let severity = if open || harm >= thresholds.critical_ns {
@@ -87,6 +93,7 @@ fn finding(
     if harm > 0 {
         evidence.push(figure("worst delay of others meanwhile", harm));
     }
+    evidence.extend(sync_lock_contention::behind(all, group));
     Some(Finding {
         kind: kind.id.to_owned(),
         severity,

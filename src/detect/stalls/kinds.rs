@@ -1,13 +1,14 @@
 //! The kinds of stalls, one row each: how a poll that was open for too long is put into words.
 
 use super::super::{Finding, Severity};
-use super::{Judged, Model, sync_guard_across_await};
+use super::{Judged, Model, sync_guard_across_await, sync_lock_contention, thread_wait_in_task};
 
 pub(super) const BLOCKS: &str = "blocking-call";
 pub(super) const COMPUTES: &str = "cpu-bound-poll";
 pub(super) const GUARD: &str = "sync-guard-across-await";
 pub(super) const PANIC: &str = "backtrace-stall";
 pub(super) const CONTENTION: &str = "sync-lock-contention";
+pub(super) const LOGGING: &str = "sync-logging";
 pub(super) const DROP: &str = "blocking-drop";
 
 /// How one kind of stall is put into words.
@@ -110,7 +111,7 @@ pub(super) static ROWS: &[Kind] = &[
         repair: |spot, _| format!("Hold the lock taken at {spot} for less."),
         why: "Whoever waits for a lock of threads takes its worker along; more workers only wait in a longer line.",
         clear: "no thread waited for a lock for long",
-        more: |_, _, _, finding| finding,
+        more: sync_lock_contention::more,
     },
     Kind {
         id: "thread-wait-in-task",
@@ -122,7 +123,7 @@ pub(super) static ROWS: &[Kind] = &[
         why: "A thread that waits polls no other task; if what it waits for is a task queued on this very worker, it \
               waits for ever.",
         clear: "no poll waited for another thread for long",
-        more: |_, _, _, finding| finding,
+        more: thread_wait_in_task::more,
     },
     Kind {
         id: "block-on-in-async",
@@ -159,7 +160,7 @@ pub(super) static ROWS: &[Kind] = &[
         more: |_, _, _, finding| finding,
     },
     Kind {
-        id: "sync-logging",
+        id: LOGGING,
         title: |spot, call, worst| {
             let call = named(call, "a log line");
             format!("{call} at {spot} waits for up to {worst:.0} ms until its line is written")

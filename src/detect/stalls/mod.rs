@@ -18,6 +18,10 @@ mod finding;
 mod function;
 mod kinds;
 mod sync_guard_across_await;
+mod sync_lock_contention;
+#[cfg(test)]
+mod tests;
+mod thread_wait_in_task;
 mod victims;
 
 use std::sync::Arc;
@@ -34,6 +38,8 @@ use function::Function;
 enum Cause {
     /// A fault of this kind.
     Kind(&'static str),
+    /// It waited for a lock that another long poll likely held: part of the harm of that one.
+    Behind,
     /// The kernel ran others: the machine's fault.
     Machine,
     /// It had handed its worker off, or was below the threshold.
@@ -75,6 +81,7 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
     let mut polls: Vec<Judged<'_>> =
         model.stalls.values().map(|stall| judge(model, stall, symbols, calls, thresholds)).collect();
     sync_guard_across_await::mark(&mut polls, thresholds);
+    sync_lock_contention::mark(&mut polls);
     let environment = environment::detect(model, &polls, thresholds);
     let outcomes = kinds::ROWS.iter().map(|kind| finding::outcome(model, &polls, kind, thresholds)).collect();
     (environment, outcomes)
@@ -147,10 +154,10 @@ impl Look {
         let poll = frames.iter().position(begins_a_poll).unwrap_or(frames.len());
         let user = user.filter(|&user| user < poll);
         let below = frames.get(..user.unwrap_or(0)).unwrap_or_default();
-        let known = calls.known(below, state);
+        let above = frames.get(user.unwrap_or(poll)..poll).unwrap_or_default();
+        let known = calls.known(below, above, state);
         let called = || blame.call.as_deref().map(|call| Function::of(call).path);
         blame.call = known.as_ref().and_then(|known| known.name.clone()).or_else(called);
-        let above = frames.get(user.unwrap_or(poll)..poll).unwrap_or_default();
         let dropped = above.iter().find_map(|frame| function::dropped(&frame.function));
         Look { blame, class: known.map(|known| known.class), dropped }
     }
