@@ -104,6 +104,41 @@ pub mod permit_leak {
     pub mod fault;
 }
 
+/// Loyalty cards of a bakery.
+#[path = "sync-db-driver"]
+pub mod sync_db_driver {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A shop window.
+#[path = "block-on-in-async"]
+pub mod block_on_in_async {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A weather archive.
+#[path = "thread-wait-in-task"]
+pub mod thread_wait_in_task {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A depot.
+#[path = "sync-lock-contention"]
+pub mod sync_lock_contention {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A toll gate.
+#[path = "sync-logging"]
+pub mod sync_logging {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// One scenario: a service with one known fault, and the same service cured.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -158,6 +193,11 @@ pub fn all() -> &'static [Scenario] {
         scenario!("self-deadlock", self_deadlock),
         scenario!("futurelock", futurelock),
         scenario!("permit-leak", permit_leak),
+        scenario!("sync-db-driver", sync_db_driver),
+        scenario!("block-on-in-async", block_on_in_async),
+        scenario!("thread-wait-in-task", thread_wait_in_task),
+        scenario!("sync-lock-contention", sync_lock_contention),
+        scenario!("sync-logging", sync_logging),
     ];
     ALL
 }
