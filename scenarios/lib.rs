@@ -26,6 +26,13 @@ pub mod driver_held {
     pub mod fault;
 }
 
+/// A ferry office.
+#[path = "lock-order-inversion"]
+pub mod lock_order_inversion {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A small bank.
 #[path = "lock-cycle"]
 pub mod lock_cycle {
@@ -139,6 +146,16 @@ pub mod sync_logging {
     pub mod fault;
 }
 
+/// A game of chess.
+pub mod chess {
+    pub mod play;
+}
+
+/// A game of soccer.
+pub mod soccer {
+    pub mod play;
+}
+
 /// One scenario: a service with one known fault, and the same service cured.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -175,6 +192,34 @@ macro_rules! scenario {
     };
 }
 
+macro_rules! healthy {
+    ($name:literal, $module:ident) => {
+        Scenario {
+            name: $name,
+            fault: $module::play::main,
+            cure: $module::play::main,
+            manifest: include_str!(concat!($name, "/scenario.toml")),
+            fault_source: include_str!(concat!($name, "/play.rs")),
+            cure_source: include_str!(concat!($name, "/play.rs")),
+            fault_path: concat!("scenarios/", $name, "/play.rs"),
+            cure_path: concat!("scenarios/", $name, "/play.rs"),
+        }
+    };
+}
+
+/// Programs without any fault, to see what healthy ones look like. Their twin is the program itself.
+#[must_use]
+pub fn healthy() -> &'static [Scenario] {
+    const HEALTHY: &[Scenario] = &[healthy!("chess", chess), healthy!("soccer", soccer)];
+    HEALTHY
+}
+
+/// The text of `figures.rs`, which every service shares.
+pub const FIGURES: &str = include_str!("figures.rs");
+
+/// The text of this package's `Cargo.toml`: what the services depend on.
+pub const PACKAGE: &str = include_str!("Cargo.toml");
+
 /// Every scenario, in the order of the catalogue.
 #[must_use]
 pub fn all() -> &'static [Scenario] {
@@ -190,6 +235,7 @@ pub fn all() -> &'static [Scenario] {
         scenario!("channel-cycle", channel_cycle),
         scenario!("pool-starvation", pool_starvation),
         scenario!("lock-cycle", lock_cycle),
+        scenario!("lock-order-inversion", lock_order_inversion),
         scenario!("self-deadlock", self_deadlock),
         scenario!("futurelock", futurelock),
         scenario!("permit-leak", permit_leak),

@@ -28,6 +28,10 @@ struct Shop {
 }
 
 impl Shop {
+    fn open(supplier: SocketAddr) -> Result<Self, Failure> {
+        Ok(Self { supplier, prices: Mutex::new(read_price_list()?) })
+    }
+
     /// The price of an article in cents.
     #[tracing::instrument(skip(self))]
     async fn price(&self, article: u64) -> io::Result<u64> {
@@ -150,7 +154,7 @@ fn answer_as_supplier(mut connection: StdStream) -> io::Result<()> {
 
 async fn run() -> Result<(), Failure> {
     let upstream = StdListener::bind("127.0.0.1:0")?;
-    let shop = Arc::new(Shop { supplier: upstream.local_addr()?, prices: Mutex::new(read_price_list()?) });
+    let shop = Arc::new(Shop::open(upstream.local_addr()?)?);
     std::thread::spawn(move || supplier(&upstream));
 
     let (closing, open) = watch::channel(false);

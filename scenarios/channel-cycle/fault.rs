@@ -98,6 +98,17 @@ impl Stock {
 }
 
 /// Receipts are printed by a slow printer; its queue is always full, and it goes on.
+/// Puts both to work; orders go to the desk.
+fn open_shop() -> mpsc::Sender<ToDesk> {
+    let (to_desk, desk_inbox) = mpsc::channel(ROOM);
+    let (to_stock, stock_inbox) = mpsc::channel(ROOM);
+    let desk = Desk { stock: to_stock, open: HashMap::new(), next: 0 };
+    let stock = Stock { desk: to_desk.clone(), taken: HashMap::new() };
+    tokio::spawn(desk.work(desk_inbox));
+    tokio::spawn(stock.work(stock_inbox));
+    to_desk
+}
+
 async fn print_receipts(mut queue: mpsc::Receiver<u64>) {
     while let Some(receipt) = queue.recv().await {
         tokio::time::sleep(Duration::from_millis(20 + receipt % 3)).await;
@@ -154,12 +165,7 @@ async fn display(mut closing: watch::Receiver<bool>) {
 }
 
 async fn run() -> Result<(), Failure> {
-    let (to_desk, desk_inbox) = mpsc::channel(ROOM);
-    let (to_stock, stock_inbox) = mpsc::channel(ROOM);
-    let desk = Desk { stock: to_stock, open: HashMap::new(), next: 0 };
-    let stock = Stock { desk: to_desk.clone(), taken: HashMap::new() };
-    tokio::spawn(desk.work(desk_inbox));
-    tokio::spawn(stock.work(stock_inbox));
+    let to_desk = open_shop();
     let (printer, receipts) = mpsc::channel(ROOM);
     tokio::spawn(print_receipts(receipts));
     tokio::spawn(count_receipts(printer));

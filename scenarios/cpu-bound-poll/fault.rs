@@ -31,6 +31,10 @@ struct Logins {
 }
 
 impl Logins {
+    async fn open() -> Result<Self, Failure> {
+        Ok(Self { sessions: Mutex::new(restore_sessions()?), hashes: tokio::task::spawn_blocking(read_users).await?? })
+    }
+
     async fn answer(&self, line: &str) -> Result<String, Failure> {
         let mut words = line.split(' ');
         match (words.next(), words.next(), words.next()) {
@@ -160,10 +164,7 @@ fn read_users() -> Result<HashMap<String, Hash>, Failure> {
 }
 
 async fn run() -> Result<(), Failure> {
-    let logins = Arc::new(Logins {
-        sessions: Mutex::new(restore_sessions()?),
-        hashes: tokio::task::spawn_blocking(read_users).await??,
-    });
+    let logins = Arc::new(Logins::open().await?);
     let (closing, open) = watch::channel(false);
     for _ in 0..DEVICES {
         tokio::spawn(device(open.clone()));

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::io;
-use std::net::{SocketAddr, UdpSocket as StdSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,6 +29,10 @@ struct Hub {
 }
 
 impl Hub {
+    fn new(reference: SocketAddr) -> Self {
+        Self { reference, offset: AtomicI64::new(0), values: Default::default() }
+    }
+
     fn value(&self, station: usize) -> Option<u64> {
         self.values.get(station).map(|value| value.load(Ordering::Relaxed))
     }
@@ -128,7 +132,7 @@ async fn display(mut closing: watch::Receiver<bool>) {
 }
 
 /// The reference clock: far away, and it takes its time.
-fn keep_time(clock: &StdSocket) -> io::Result<()> {
+fn keep_time(clock: &std::net::UdpSocket) -> io::Result<()> {
     let mut question = [0; 16];
     loop {
         let (_, from) = clock.recv_from(&mut question)?;
@@ -138,10 +142,10 @@ fn keep_time(clock: &StdSocket) -> io::Result<()> {
 }
 
 async fn run() -> Result<(), Failure> {
-    let clock = StdSocket::bind("127.0.0.1:0")?;
+    let clock = std::net::UdpSocket::bind("127.0.0.1:0")?;
     let reference = clock.local_addr()?;
     std::thread::spawn(move || keep_time(&clock));
-    let hub = Arc::new(Hub { reference, offset: AtomicI64::new(0), values: Default::default() });
+    let hub = Arc::new(Hub::new(reference));
 
     let (closing, open) = watch::channel(false);
     for _ in 0..DISPLAYS {

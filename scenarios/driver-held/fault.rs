@@ -29,6 +29,10 @@ struct Hub {
 }
 
 impl Hub {
+    fn new(reference: SocketAddr) -> Self {
+        Self { reference, offset: AtomicI64::new(0), values: Default::default() }
+    }
+
     fn value(&self, station: usize) -> Option<u64> {
         self.values.get(station).map(|value| value.load(Ordering::Relaxed))
     }
@@ -129,7 +133,7 @@ async fn display(mut closing: watch::Receiver<bool>) {
 }
 
 /// The reference clock: far away, and it takes its time.
-fn keep_time(clock: &UdpSocket) -> io::Result<()> {
+fn keep_time(clock: &std::net::UdpSocket) -> io::Result<()> {
     let mut question = [0; 16];
     loop {
         let (_, from) = clock.recv_from(&mut question)?;
@@ -139,10 +143,10 @@ fn keep_time(clock: &UdpSocket) -> io::Result<()> {
 }
 
 async fn run() -> Result<(), Failure> {
-    let clock = UdpSocket::bind("127.0.0.1:0")?;
+    let clock = std::net::UdpSocket::bind("127.0.0.1:0")?;
     let reference = clock.local_addr()?;
     std::thread::spawn(move || keep_time(&clock));
-    let hub = Arc::new(Hub { reference, offset: AtomicI64::new(0), values: Default::default() });
+    let hub = Arc::new(Hub::new(reference));
 
     let (closing, open) = watch::channel(false);
     for _ in 0..DISPLAYS {

@@ -27,6 +27,11 @@ struct Studio {
 }
 
 impl Studio {
+    fn open(archive: SocketAddr) -> Self {
+        let made = AtomicU64::new(0);
+        Self { easels: Semaphore::new(AT_ONCE), deliveries: Semaphore::new(2), archive, made }
+    }
+
     /// The length of the thumbnail of a picture.
     async fn thumbnail(&self, picture: u64) -> Result<usize, Failure> {
         self.take_easel().await?;
@@ -144,12 +149,7 @@ async fn display(mut closing: watch::Receiver<bool>) {
 
 async fn run() -> Result<(), Failure> {
     let shelves = TcpListener::bind("127.0.0.1:0").await?;
-    let studio = Arc::new(Studio {
-        easels: Semaphore::new(AT_ONCE),
-        deliveries: Semaphore::new(2),
-        archive: shelves.local_addr()?,
-        made: AtomicU64::new(0),
-    });
+    let studio = Arc::new(Studio::open(shelves.local_addr()?));
     tokio::spawn(accept_archive(shelves));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let service = listener.local_addr()?;

@@ -41,6 +41,11 @@ struct Router {
 }
 
 impl Router {
+    fn new(scales: Scales) -> Self {
+        let tariffs = RwLock::new(vec![490; 30]);
+        Self { plan: RwLock::new(Plan::new(0)), tariffs, scales: Mutex::new(scales) }
+    }
+
     async fn route(&self, zip: u64) -> Result<(u64, u64), Failure> {
         let plan = self.plan.read().await;
         let depot = *plan.depots.get(&zip).ok_or("no such zip")?;
@@ -156,11 +161,7 @@ async fn run() -> Result<(), Failure> {
     let address = entrance.local_addr()?;
     tokio::spawn(answer_as_scales(entrance));
     let scales = Scales(BufReader::new(TcpStream::connect(address).await?));
-    let router = Arc::new(Router {
-        plan: RwLock::new(Plan::new(0)),
-        tariffs: RwLock::new(vec![490; 30]),
-        scales: Mutex::new(scales),
-    });
+    let router = Arc::new(Router::new(scales));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let service = listener.local_addr()?;
     tokio::spawn(accept(listener, router.clone()));

@@ -60,6 +60,13 @@ async fn employ(books: Arc<Books>, sales: mpsc::Receiver<Sale>) {
     }
 }
 
+/// The desk where sales are handed in for the books.
+fn open_desk(books: &Arc<Books>) -> mpsc::Sender<Sale> {
+    let (desk, sales) = mpsc::channel(64);
+    tokio::spawn(employ(books.clone(), sales));
+    desk
+}
+
 fn read_sale(line: &str) -> Result<Sale, Failure> {
     let mut words = line.split_whitespace().skip(1);
     let mut word = || words.next().ok_or("a word is missing");
@@ -127,8 +134,7 @@ async fn run() -> Result<(), Failure> {
         tokio::spawn(display(open.clone()));
     }
     let books = Arc::new(Books::default());
-    let (desk, sales) = mpsc::channel(64);
-    tokio::spawn(employ(books.clone(), sales));
+    let desk = open_desk(&books);
     tokio::spawn(taste());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let service = listener.local_addr()?;

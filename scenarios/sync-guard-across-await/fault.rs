@@ -24,6 +24,10 @@ struct Office {
 }
 
 impl Office {
+    fn open() -> Self {
+        Self { rates: Mutex::new([0; CURRENCIES]) }
+    }
+
     fn change(&self, currency: usize, amount: u64) -> Option<u64> {
         self.rates().get(currency).map(|rate| amount * rate)
     }
@@ -142,7 +146,7 @@ async fn run() -> Result<(), Failure> {
             tokio::spawn(publish(stream));
         }
     });
-    let office = Arc::new(Office { rates: Mutex::new([0; CURRENCIES]) });
+    let office = Arc::new(Office::open());
     let mut feed = Feed::connect(address).await?;
     office.refresh(&mut feed).await?;
 

@@ -1,6 +1,6 @@
 //! Every manifest is complete and true of the sources beside it, and no source gives itself away.
 
-use pollscope_scenarios::{Scenario, all};
+use pollscope_scenarios::{Scenario, all, healthy};
 use toml::{Table, Value};
 
 fn text<'a>(table: &'a Table, key: &str) -> &'a str {
@@ -55,9 +55,18 @@ fn manifests_are_true() {
 }
 
 #[test]
+fn healthy_programs_have_no_truth() {
+    for scenario in healthy() {
+        let manifest: Table = scenario.manifest.parse().expect("the manifest is TOML");
+        assert_eq!(text(&manifest, "kind"), "none", "{}", scenario.name);
+        assert!(manifest.get("truth").is_none() && !text(&manifest, "lesson").is_empty(), "{}", scenario.name);
+    }
+}
+
+#[test]
 fn sources_give_nothing_away() {
     let telling = ["deadlock", "fault", "bug", "wrong", "mistake", "cure", "fixme"];
-    for scenario in all() {
+    for scenario in healthy().iter().chain(all()) {
         for source in [scenario.fault_source, scenario.cure_source] {
             // Blocking is looked for as a word: `spawn_blocking` is the name of tokio's function.
             let source = source.to_lowercase().replace("default", "");

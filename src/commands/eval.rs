@@ -44,7 +44,7 @@ struct Score {
 pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
     let mut chosen: Vec<&Scenario> = options.names.iter().map(|name| scenario::find(name)).collect::<Result<_, _>>()?;
     if chosen.is_empty() {
-        chosen = pollscope_scenarios::all().iter().collect();
+        chosen = pollscope_scenarios::healthy().iter().chain(pollscope_scenarios::all()).collect();
     }
     let _neighbors = (0..options.load).map(|_| Neighbor::start()).collect::<Result<Vec<_>, _>>()?;
     let place = Scratch::new()?;
@@ -59,7 +59,7 @@ pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
                 progress.say(&format!("{}{}", scenario.name, if cured { " (cured)" } else { "" }));
                 let started = Instant::now();
                 let diagnosis = run(scenario.name, cured, &place);
-                judge(&mut score, &truth, cured, diagnosis, started.elapsed().as_secs_f64());
+                judge(&mut score, truth.as_ref(), cured, diagnosis, started.elapsed().as_secs_f64());
                 done += 1;
                 progress.at(done);
             }
@@ -79,7 +79,7 @@ pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
     Ok(if perfect { HEALTHY } else { FINDINGS })
 }
 
-fn judge(score: &mut Score, truth: &Truth, cured: bool, diagnosis: Result<Diagnosis, Failure>, seconds: f64) {
+fn judge(score: &mut Score, truth: Option<&Truth>, cured: bool, diagnosis: Result<Diagnosis, Failure>, seconds: f64) {
     let harmful = |diagnosis: Diagnosis| -> Vec<Finding> {
         diagnosis.findings.into_iter().filter(|finding| finding.severity >= Severity::Warning).collect()
     };
@@ -90,12 +90,12 @@ fn judge(score: &mut Score, truth: &Truth, cured: bool, diagnosis: Result<Diagno
     if let Some(failure) = &failure {
         score.remarks.push(failure.to_string());
     }
-    if cured {
+    let Some(truth) = truth.filter(|_| !cured) else {
         // A twin that could not be run is no silence either.
         score.false_alarms += count(findings.len()) + u32::from(failure.is_some());
         score.remarks.extend(findings.iter().map(|finding| format!("false alarm: {}", described(finding))));
         return;
-    }
+    };
     score.runs += 1;
     score.seconds_to_verdict += seconds;
     let (right_kind, others): (Vec<_>, Vec<_>) = findings.iter().partition(|finding| finding.kind == truth.kind);
@@ -124,10 +124,14 @@ impl Truth {
     }
 }
 
-/// The truth of a scenario: the lines its manifest's patterns match, each exactly once.
-fn truth(scenario: &Scenario) -> Result<Truth, Failure> {
+/// The truth of a scenario: the lines its manifest's patterns match, each exactly once. Of a program without fault there
+/// is nothing to find.
+fn truth(scenario: &Scenario) -> Result<Option<Truth>, Failure> {
     let wrong = |what: &str| Failure::new(format!("the manifest of {} {what}", scenario.name));
     let manifest = Manifest::of(scenario)?;
+    if manifest.text("kind") == "none" {
+        return Ok(None);
+    }
     let table = manifest.truth().ok_or_else(|| wrong("has no [truth]"))?;
     let kind = table.get("kind").and_then(|kind| kind.as_str()).ok_or_else(|| wrong("names no kind in [truth]"))?;
     let several = table.get("culprits").and_then(|list| list.as_array()).into_iter().flatten();
@@ -145,7 +149,7 @@ fn truth(scenario: &Scenario) -> Result<Truth, Failure> {
     }
     let amplifiers = table.get("amplifiers").and_then(|list| list.as_array()).into_iter().flatten();
     let amplifiers = amplifiers.filter_map(|one| one.as_str()).map(str::to_owned).collect();
-    Ok(Truth { kind: kind.to_owned(), culprits, amplifiers })
+    Ok(Some(Truth { kind: kind.to_owned(), culprits, amplifiers }))
 }
 
 /// One run in a process of its own, as a user would do it.
@@ -171,7 +175,7 @@ fn table(scores: &[Score]) -> String {
     let width = scores.iter().map(|score| score.name.len()).max().unwrap_or(0).max("SCENARIO".len());
     let mut text = format!("{:width$}  FOUND  MISSED  WRONG LINE  EXTRA  FALSE ALARMS  TIME TO VERDICT\n", "SCENARIO");
     for s in scores {
-        let found = format!("{}/{}", s.found, s.runs);
+        let found = if s.runs == 0 { "-".to_owned() } else { format!("{}/{}", s.found, s.runs) };
         let _ = writeln!(
             text,
             "{:width$}  {found:>5}  {:>6}  {:>10}  {:>5}  {:>12}  {:>13.1} s",

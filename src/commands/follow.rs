@@ -2,8 +2,7 @@
 
 use super::terminal::Progress;
 use super::{terminal, verdict};
-use pollscope::detect::{Finding, Severity, Thresholds, diagnose};
-use pollscope::model::Model;
+use pollscope::detect::{Finding, Severity, Watched};
 use pollscope::report;
 use pollscope::symbols::Symbols;
 use pollscope_recording::{Follower, find_recordings};
@@ -23,30 +22,33 @@ pub(crate) struct Live<'a> {
     recordings: &'a Path,
     pid: u32,
     follower: Option<Follower>,
-    model: Model,
+    watched: Watched,
     symbols: Symbols,
     started: Instant,
     read: Instant,
     diagnosed: Instant,
     told: HashSet<String>,
     stuck: bool,
+    tell: bool,
 }
 
 impl<'a> Live<'a> {
-    /// Follows what process `pid` (or a child of it) records below the folder `recordings`.
-    pub(crate) fn new(recordings: &'a Path, pid: u32) -> Live<'a> {
+    /// Follows what process `pid` (or a child of it) records below the folder `recordings`, and says what it finds if it
+    /// is to `tell`.
+    pub(crate) fn new(recordings: &'a Path, pid: u32, tell: bool) -> Live<'a> {
         let now = Instant::now();
         Live {
             recordings,
             pid,
             follower: None,
-            model: Model::default(),
+            watched: Watched::default(),
             symbols: Symbols::new(),
             started: now,
             read: now,
             diagnosed: now,
             told: HashSet::new(),
             stuck: false,
+            tell,
         }
     }
 
@@ -68,19 +70,19 @@ impl<'a> Live<'a> {
         let Some(follower) = &mut self.follower else {
             return;
         };
-        let model = &mut self.model;
-        if follower.poll(|event| model.feed(&event)).is_err() || self.diagnosed.elapsed() < DIAGNOSE {
+        let watched = &mut self.watched;
+        if follower.poll(|event| watched.feed(&event)).is_err() || self.diagnosed.elapsed() < DIAGNOSE {
             return;
         }
-        let diagnosis = diagnose(&self.model, &mut self.symbols, &Thresholds::default());
+        let diagnosis = self.watched.diagnose(&mut self.symbols);
         self.diagnosed = Instant::now();
         let going_on = |finding: &Finding| {
             finding.severity == Severity::Critical
                 && finding.occurrences.worst_ms >= STUCK_MS
-                && finding.occurrences.last_ns >= self.model.last_at
+                && finding.occurrences.last_ns >= self.watched.model().last_at
         };
         self.stuck = diagnosis.findings.iter().any(going_on);
-        for finding in diagnosis.findings.iter().filter(|finding| finding.severity >= Severity::Warning) {
+        for finding in diagnosis.findings.iter().filter(|finding| self.tell && finding.severity >= Severity::Warning) {
             let at = finding.culprit.at.as_ref().map(|at| (&at.file, at.line));
             if self.told.insert(format!("{} {at:?}", finding.kind)) {
                 let seconds = self.started.elapsed().as_secs_f64();

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 pub(crate) fn list(options: &ListOptions) -> Result<u8, Failure> {
     let mut rows = Vec::new();
-    for scenario in pollscope_scenarios::all() {
+    for scenario in pollscope_scenarios::healthy().iter().chain(pollscope_scenarios::all()) {
         let manifest = Manifest::of(scenario)?;
         rows.push([
             scenario.name.to_owned(),
@@ -29,6 +29,7 @@ pub(crate) fn list(options: &ListOptions) -> Result<u8, Failure> {
             let head = ["NAME", "KIND", "DIFFICULTY", "TITLE"].map(str::to_owned);
             for [name, kind, difficulty, title] in std::iter::once(&head).chain(&rows) {
                 let [a, b, c] = widths;
+                let kind = if kind == "none" { "no fault" } else { kind };
                 let _ = writeln!(text, "{name:a$}  {kind:b$}  {difficulty:c$}  {title}");
             }
             text

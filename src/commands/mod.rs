@@ -6,10 +6,13 @@ mod collect;
 mod diagnose;
 #[cfg(feature = "lab")]
 mod eval;
+#[cfg(feature = "lab")]
+mod exercise;
 mod explain;
 mod failure;
 mod folder;
 mod follow;
+mod learn;
 #[cfg(feature = "lab")]
 mod list;
 mod observe;
@@ -18,11 +21,15 @@ mod page;
 mod record;
 mod report;
 #[cfg(feature = "lab")]
+mod rerun;
+#[cfg(feature = "lab")]
 mod run;
 #[cfg(feature = "lab")]
 mod scenario;
+mod serve;
 mod terminal;
 mod verdict;
+mod watch;
 
 use clap::Parser;
 use failure::Failure;
@@ -61,6 +68,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Diagnose(options) => diagnose::diagnose(&options),
         Command::Report(options) => report::report(&options),
         Command::Explain(options) => explain::explain(&options),
+        Command::Watch(options) => watch::watch(&options),
         #[cfg(feature = "lab")]
         Command::List(options) => list::list(&options),
         #[cfg(feature = "lab")]
@@ -68,11 +76,18 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         #[cfg(feature = "lab")]
         Command::Eval(options) => eval::eval(&options),
         #[cfg(feature = "lab")]
+        Command::Exercise(options) => exercise::exercise(&options),
+        #[cfg(feature = "lab")]
         Command::Scenario { name, cured } => run::become_scenario(&name, cured),
         #[cfg(feature = "lab")]
         Command::Spin => run::spin(),
         #[cfg(not(feature = "lab"))]
-        Command::List(_) | Command::Run(_) | Command::Eval(_) | Command::Scenario { .. } | Command::Spin => {
+        Command::List(_)
+        | Command::Run(_)
+        | Command::Eval(_)
+        | Command::Exercise(_)
+        | Command::Scenario { .. }
+        | Command::Spin => {
             Err(Failure::new("this build holds no scenarios; install pollscope with its `lab` feature to have them"))
         }
     }

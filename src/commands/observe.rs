@@ -31,6 +31,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) limit: Option<Duration>,
     /// Whether reaching the limit is worth a remark.
     pub(crate) should_end: bool,
+    /// Whether findings are told while it runs.
+    pub(crate) tell: bool,
     /// What the user should know beside the diagnosis.
     pub(crate) notes: Vec<String>,
 }
@@ -58,14 +60,20 @@ impl Outcome {
     }
 }
 
-/// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what
-/// was recorded and writes `diagnosis.json`.
-pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Outcome, Failure> {
+/// What is true once the user has had enough.
+pub(crate) fn listen() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .map_err(|error| Failure::cannot("listen for Ctrl-C", error))?;
     }
+    Ok(interrupted)
+}
+
+/// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what
+/// was recorded and writes `diagnosis.json`.
+pub(crate) fn observe(mut command: Command, folder: &Folder, plan: Plan<'_>) -> Result<Outcome, Failure> {
+    let interrupted = listen()?;
     let recordings = folder.recording();
     command.env("POLLSCOPE", &recordings);
     // The verdict comes from a pass that nothing else disturbs.
@@ -131,7 +139,7 @@ struct End {
 fn watch(program: &mut Program, recordings: &Path, interrupted: &AtomicBool, plan: &Plan<'_>) -> End {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let progress = Progress::new(&format!("observing {}", plan.name), plan.expected.map(millis));
-    let mut live = Live::new(recordings, program.pid());
+    let mut live = Live::new(recordings, program.pid(), plan.tell);
     let started = Instant::now();
     loop {
         if let Some(status) = program.ended() {

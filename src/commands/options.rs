@@ -1,5 +1,6 @@
 //! What the user may say.
 
+use super::learn::{EXERCISE_EXAMPLES, ExerciseOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
@@ -21,6 +22,7 @@ Examples:
   pollscope run blocking-call --cured          the same service without the fault: silence
   pollscope record -- ./target/release/api     your own service (it links pollscope-agent)
   pollscope diagnose pollscope-out/api         the same verdict again, from the disk
+  pollscope watch /var/lib/pollscope           services that run, as text and for Prometheus
 
 Exit status: 0 healthy or done, 1 findings of at least --fail-on (default warning), 2 could not do it.
 Results go to stdout, progress to stderr. NO_COLOR is respected.";
@@ -55,6 +57,15 @@ Examples:
   pollscope explain                            every kind in a line
   pollscope explain futurelock                 one kind on a page";
 
+const WATCH_EXAMPLES: &str = "\
+The services link pollscope-agent and run with POLLSCOPE=DIR. Findings go to stdout as they come; Ctrl-C ends it, with
+exit status 0.
+
+Examples:
+  pollscope watch /var/lib/pollscope
+  pollscope watch /var/lib/pollscope --metrics 127.0.0.1:9464
+  pollscope watch pollscope-out --metrics 9464         what `run` and `record` record now";
+
 const EVAL_EXAMPLES: &str = "\
 Examples:
   pollscope eval                               every scenario and its cured twin, once
@@ -80,9 +91,15 @@ pub(crate) enum Command {
     /// Explain a kind of finding: what happens, how it is told, what to do
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainOptions),
+    /// Follow services that run: findings as they come, and metrics for Prometheus
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch(WatchOptions),
     /// Compare the diagnosis of every scenario and twin with the truth
     #[command(after_help = EVAL_EXAMPLES)]
     Eval(EvalOptions),
+    /// Learn by debugging: a faulty service and its ticket
+    #[command(after_help = EXERCISE_EXAMPLES)]
+    Exercise(ExerciseOptions),
     /// The child process of `run`.
     #[command(name = "__scenario", hide = true)]
     Scenario {
@@ -212,9 +229,15 @@ pub(crate) struct RunOptions {
     /// Folder for the recording and the diagnosis; an earlier run there is replaced [default: pollscope-out/NAME]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// How long the service works
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(crate) seconds: u64,
+    /// How long the service works [default: 3; with --loop 60, each time]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: Option<u64>,
+    /// Start it again and again until Ctrl-C, and say findings as they come; no verdict at the end
+    #[arg(long = "loop")]
+    pub(crate) looped: bool,
+    /// With --loop: serve metrics for Prometheus at http://ADDRESS/metrics, e.g. 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS", requires = "looped")]
+    pub(crate) metrics: Option<String>,
     /// Classic collectors to run in a second pass, after the verdict: console, flame, pprof, metrics, or all or none
     #[arg(long, value_name = "LIST", default_value = RUN_COLLECTS)]
     pub(crate) collect: Collectors,
@@ -265,6 +288,15 @@ pub(crate) struct ReportOptions {
 pub(crate) struct ExplainOptions {
     /// A kind of finding [default: list them all]
     pub(crate) kind: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchOptions {
+    /// The folder the services record to, or one that runs are in
+    pub(crate) dir: PathBuf,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics, e.g. 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -41,6 +41,7 @@ pub(crate) fn record(options: &RecordOptions) -> Result<u8, Failure> {
         expected: options.seconds.map(Duration::from_secs),
         limit: options.seconds.map(Duration::from_secs),
         should_end: false,
+        tell: true,
         notes: vec![why],
     };
     let outcome = observe(command(), &folder, plan)?;

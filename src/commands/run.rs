@@ -3,6 +3,7 @@
 use super::folder::Folder;
 use super::observe::{Plan, observe, second_pass};
 use super::options::RunOptions;
+use super::rerun::rerun;
 use super::{Failure, HEALTHY, scenario, verdict};
 use std::env;
 use std::path::Path;
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 /// How much longer than asked a scenario may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long it works each time it is started again.
+const SESSION: u64 = 60;
 
 pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let scenario = scenario::find(&options.name)?;
@@ -18,9 +21,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let out = options.out.clone().unwrap_or_else(|| Path::new("pollscope-out").join(&name));
     let folder = Folder::claim(&out)?;
     let own = env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
+    let seconds = options.seconds.unwrap_or(if options.looped { SESSION } else { 3 });
     let command = || {
         let mut command = Command::new(&own);
-        command.args(["__scenario", scenario.name]).env("SERVICE_SECONDS", options.seconds.to_string());
+        command.args(["__scenario", scenario.name]).env("SERVICE_SECONDS", seconds.to_string());
         // No scenario installs a tracing subscriber of its own.
         command.env("POLLSCOPE_TRACE", "1");
         if options.cured {
@@ -28,12 +32,16 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
         }
         command
     };
-    let expected = Duration::from_secs(options.seconds);
+    let expected = Duration::from_secs(seconds);
+    if options.looped {
+        return rerun(command, &folder, expected + PATIENCE, options.metrics.as_deref());
+    }
     let plan = Plan {
         name: &name,
         expected: Some(expected),
         limit: Some(expected + PATIENCE),
         should_end: true,
+        tell: true,
         notes: Vec::new(),
     };
     let outcome = observe(command(), &folder, plan)?;

@@ -2,8 +2,8 @@
 
 use super::options::{Level, VerdictFormat, VerdictOptions};
 use super::{FINDINGS, Failure, HEALTHY, terminal};
-use pollscope::detect::{Diagnosis, Severity, Thresholds, Verdict, diagnose};
-use pollscope::model::{Model, Series};
+use pollscope::detect::{Diagnosis, Severity, Verdict, Watched};
+use pollscope::model::Series;
 use pollscope::report;
 use pollscope::symbols::Symbols;
 use pollscope_recording::Recording;
@@ -18,14 +18,14 @@ pub(crate) fn of_recording(path: &Path) -> Result<Diagnosis, Failure> {
 /// The same, with what happened when.
 pub(crate) fn read(path: &Path) -> Result<(Diagnosis, Series), Failure> {
     let recording = Recording::open(path).map_err(|error| Failure::new(error.to_string()))?;
-    let mut model = Model::default();
+    let mut watched = Watched::default();
     let mut series = Series::default();
     let damages = recording.for_each(|event| {
         series.feed(&event);
-        model.feed(&event);
+        watched.feed(&event);
     });
     series.finish();
-    let mut diagnosis = diagnose(&model, &mut Symbols::new(), &Thresholds::default());
+    let mut diagnosis = watched.diagnose(&mut Symbols::new());
     diagnosis.notes.extend(damages.iter().map(ToString::to_string));
     diagnosis.observer.bytes = size(path);
     Ok((diagnosis, series))

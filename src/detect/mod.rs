@@ -4,6 +4,7 @@
 
 mod busy_poll;
 mod diagnosis;
+mod lock_order_inversion;
 #[cfg(test)]
 mod lookalikes;
 mod place;
@@ -12,8 +13,10 @@ mod swallowed_panic;
 #[cfg(test)]
 mod tests;
 mod waits;
+mod watched;
 
 pub use diagnosis::*;
+pub use watched::Watched;
 
 use crate::model::Model;
 use crate::symbols::Symbols;
@@ -93,8 +96,12 @@ fn unseen(model: &Model) -> Option<&'static str> {
     }
 }
 
-/// Concludes what is wrong, from what is known so far.
+/// Concludes what is wrong, from what is known so far. What was wrong and is over again, only [`Watched`] knows.
 pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Diagnosis {
+    diagnose_with(model, &waits::Past::default(), symbols, thresholds)
+}
+
+fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thresholds: &Thresholds) -> Diagnosis {
     for module in &model.modules {
         symbols.add_module(module);
     }
@@ -102,7 +109,10 @@ pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -
     let machine = environment.answer == Answer::Found;
     outcomes.push(swallowed_panic::detect(model, symbols, thresholds));
     outcomes.push(busy_poll::detect(model, symbols, thresholds));
-    outcomes.extend(waits::detect(model, symbols, thresholds));
+    let waits = waits::detect(model, past, symbols, thresholds);
+    let stuck: Vec<Finding> = waits.iter().flat_map(|outcome| outcome.findings.clone()).collect();
+    outcomes.extend(waits);
+    outcomes.push(lock_order_inversion::detect(model, symbols, thresholds, &stuck));
     let mut checks = vec![environment];
     let mut findings = Vec::new();
     for outcome in outcomes {

@@ -136,6 +136,7 @@ impl Model {
                 self.resources.remove(&end.resource);
                 self.holders.remove(&end.resource);
                 self.hold_stacks.retain(|(resource, _), _| *resource != end.resource);
+                self.orders.forget(end.resource);
             }
             Event::Acquired(taken) => {
                 let held = self.holders.entry(taken.resource).or_default().entry(taken.task).or_default();

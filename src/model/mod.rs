@@ -5,12 +5,14 @@
 
 mod build;
 mod facts;
+mod orders;
 mod series;
 mod spins;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use facts::*;
+pub use orders::*;
 use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId, WaitId};
 pub use series::{FIRST_WIDTH, Lane, Open, Series};
 pub use spins::*;
@@ -57,6 +59,8 @@ pub struct Model {
     pub waits: BTreeMap<WaitId, WaitFacts>,
     /// Tasks that were polled very often, while they were.
     pub spins: BTreeMap<TaskId, SpinFacts>,
+    /// In which order locks were taken.
+    pub orders: Orders,
     /// Places of spawning of which a task was awaited.
     pub awaited: HashSet<Place>,
     /// Panics of tasks, in the order they came.

@@ -113,6 +113,7 @@ impl Model {
                 ended: None,
             }),
             Event::Panic(_) => self.not_kept += 1,
+            Event::LockOrder(order) => self.ordered(order),
             Event::Awaited(awaited) => {
                 if let Some(task) = self.tasks.get(&awaited.task) {
                     self.awaited.insert(task.spawned.clone());

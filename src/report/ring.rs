@@ -33,7 +33,8 @@ pub(super) fn draw(page: &mut Page, graph: &Graph) {
             Some(at) => wanted.and(" at ").with(bold, &words::spot(at)),
             None => wanted,
         };
-        page.paragraph(&prefix("│   waits for  "), &prefix("│              "), &wanted.and(", held by"));
+        let verb = words::wants(step.wait);
+        page.paragraph(&prefix(&format!("│   {verb:11}")), &prefix("│              "), &wanted.and(", held by"));
         if index == last {
             let first = ring.first().map(|first| words::node(first.task)).unwrap_or_default();
             let again = if last == 0 { Text::plain("itself") } else { Text::styled(bold, &first).and(" above") };

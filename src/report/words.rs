@@ -1,6 +1,6 @@
 //! How figures, places and tasks are put into words: the same in every report.
 
-use crate::detect::{Confidence, Diagnosis, Frame, Graph, Location, Node, NodeType, Severity, TaskRef, Verdict};
+use crate::detect::{Confidence, Diagnosis, Edge, Frame, Graph, Location, Node, NodeType, Severity, TaskRef, Verdict};
 use std::borrow::Cow;
 
 /// The verdict in a few words.
@@ -34,6 +34,14 @@ pub(super) const fn confidence(confidence: Confidence) -> &'static str {
         Confidence::Possible => "possible",
         Confidence::Likely => "likely",
         Confidence::Proven => "proven",
+    }
+}
+
+/// What a task does with a lock it has not got: in a deadlock that only might be, nobody waits.
+pub(super) const fn wants(edge: &Edge) -> &'static str {
+    match edge.confidence {
+        Confidence::Possible => "would take",
+        Confidence::Likely | Confidence::Proven => "waits for",
     }
 }
 

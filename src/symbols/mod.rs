@@ -2,7 +2,10 @@
 
 mod file;
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::rc::{Rc, Weak};
+use std::time::SystemTime;
 
 use pollscope_recording::Module;
 
@@ -26,11 +29,38 @@ pub struct Frame {
     pub library: bool,
 }
 
+/// Opened files, for processes that run the same ones: what is known of a large file takes hundreds of megabytes. Each
+/// is closed when no process needs it any more.
+#[derive(Default, Clone)]
+pub struct Binaries(Rc<RefCell<HashMap<Version, Weak<Binary>>>>);
+
+/// A file at a path, as it is now: path, build id, time of its last change.
+type Version = (String, String, Option<SystemTime>);
+
+impl Binaries {
+    fn open(&self, module: &Module) -> (Option<Rc<Binary>>, Option<String>) {
+        let changed = std::fs::metadata(&*module.path).and_then(|file| file.modified()).ok();
+        let version = (module.path.to_string(), module.build_id.to_string(), changed);
+        let mut open = self.0.borrow_mut();
+        if let Some(binary) = open.get(&version).and_then(Weak::upgrade) {
+            return (Some(binary), None);
+        }
+        let (binary, note) = Binary::open(&module.path, &module.build_id);
+        let binary = binary.map(Rc::new);
+        open.retain(|_, binary| binary.strong_count() > 0);
+        if let Some(binary) = &binary {
+            open.insert(version, Rc::downgrade(binary));
+        }
+        (binary, note)
+    }
+}
+
 /// Turns addresses of one process into frames; files are opened when first needed.
 #[derive(Default)]
 pub struct Symbols {
     modules: Vec<Module>,
-    binaries: HashMap<String, Option<Binary>>,
+    binaries: HashMap<String, Option<Rc<Binary>>>,
+    shared: Binaries,
     cache: HashMap<u64, Vec<Frame>>,
     notes: BTreeSet<String>,
 }
@@ -39,6 +69,11 @@ impl Symbols {
     /// Knows no module yet.
     pub fn new() -> Symbols {
         Symbols::default()
+    }
+
+    /// Knows no module yet, and shares the files it opens with others.
+    pub fn sharing(binaries: &Binaries) -> Symbols {
+        Symbols { shared: binaries.clone(), ..Symbols::default() }
     }
 
     /// Makes one mapped file known.
@@ -88,7 +123,7 @@ impl Symbols {
             return unknown();
         };
         let binary = self.binaries.entry(module.path.to_string()).or_insert_with(|| {
-            let (binary, note) = Binary::open(&module.path, &module.build_id);
+            let (binary, note) = self.shared.open(module);
             self.notes.extend(note);
             binary
         });

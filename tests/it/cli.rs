@@ -112,8 +112,10 @@ fn the_list_names_every_scenario() {
     assert_eq!(said.status, Some(0));
     let json = pollscope(place.path(), &["list", "--format", "json"]).stdout;
     let json: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
-    assert_eq!(json.len(), pollscope_scenarios::all().len());
-    for scenario in pollscope_scenarios::all() {
+    let healthy = pollscope_scenarios::healthy();
+    assert_eq!(json.len(), healthy.len() + pollscope_scenarios::all().len());
+    assert!(said.stdout.lines().nth(1).unwrap().contains("no fault"), "{said:?}");
+    for scenario in healthy.iter().chain(pollscope_scenarios::all()) {
         assert!(said.stdout.contains(scenario.name), "{said:?}");
         assert!(json.iter().any(|entry| entry["name"] == scenario.name && entry["title"] != ""), "{json:?}");
     }

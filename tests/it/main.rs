@@ -5,6 +5,11 @@
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
+mod dashboards;
+#[cfg(feature = "lab")]
+mod exercise;
+mod freed;
+mod orders;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;

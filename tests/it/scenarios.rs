@@ -49,6 +49,21 @@ fn each_cured_twin_is_healthy() {
 }
 
 #[test]
+fn programs_without_a_fault_are_met_with_silence() {
+    let _alone = ALONE.lock();
+    for scenario in pollscope_scenarios::healthy() {
+        let place = tempdir().unwrap();
+        let said = pollscope(place.path(), &["run", scenario.name, "--collect", "none", "--format", "json"]);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        let diagnosis = json(&said);
+        assert!(diagnosis["verdict"] == "healthy" || diagnosis["verdict"] == "environment", "{diagnosis:#}");
+        let page =
+            fs::read_to_string(place.path().join("pollscope-out").join(scenario.name).join("report.html")).unwrap();
+        assert!(page.contains("class=\"lanes\""), "{}: no timeline", scenario.name);
+    }
+}
+
+#[test]
 fn a_killed_program_still_names_its_culprit() {
     let _alone = ALONE.lock();
     let scenario = pollscope_scenarios::all().iter().find(|scenario| scenario.name == "blocking-call").unwrap();

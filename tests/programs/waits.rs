@@ -42,7 +42,7 @@ async fn four_workers() {
 #[rustfmt::skip]
 fn chosen() -> Program {
     let programs = programs!(
-        abba, five, mixed, owned, relock, reread, upgrade, pool, circle, self_send, futurelock, leak,
+        abba, triangle, three_kinds, five, mixed, owned, relock, reread, upgrade, pool, circle, self_send, futurelock, leak,
         returned_pool, patient,
         forgotten_permits, inherited_permits, tried_permits, rate_limit,
         long_holder, nested_holders, moved_permits, dispatched_permits, select_borrowed, timed_locks, slow_consumer,
@@ -75,14 +75,44 @@ async fn abba() {
     forever().await;
 }
 
+async fn three_kinds() {
+    let (book, gate) = (Arc::new(RwLock::new(1)), Arc::new(Semaphore::new(1)));
+    let lock = Arc::new(Mutex::new(1));
+    let (written, other_gate, other_lock) = (book.clone(), gate.clone(), lock.clone());
+    tokio::spawn(async move {
+        let _held = book.read().await;
+        sleep(ms(30)).await;
+        let _open = gate.acquire().await; // three_kinds
+    });
+    tokio::spawn(async move {
+        let _open = other_gate.acquire().await;
+        sleep(ms(30)).await;
+        *lock.lock().await += 1; // three_kinds
+    });
+    tokio::spawn(async move {
+        let _held = other_lock.lock().await;
+        sleep(ms(30)).await;
+        *written.write().await += 1; // three_kinds
+    });
+    forever().await;
+}
+
+async fn triangle() {
+    ring(3).await;
+}
+
 async fn five() {
-    let locks: Vec<_> = (0..5).map(|number| Arc::new(Mutex::new(number))).collect();
-    for number in 0..5 {
-        let (first, second) = (locks[number].clone(), locks[(number + 1) % 5].clone());
+    ring(5).await;
+}
+
+async fn ring(tasks: usize) {
+    let locks: Vec<_> = (0..tasks).map(|number| Arc::new(Mutex::new(number))).collect();
+    for number in 0..tasks {
+        let (first, second) = (locks[number].clone(), locks[(number + 1) % tasks].clone());
         tokio::spawn(async move {
             let held = first.lock().await;
             sleep(ms(30)).await;
-            let _both = *held + *second.lock().await; // five
+            let _both = *held + *second.lock().await; // triangle five
         });
     }
     forever().await;

@@ -1,6 +1,7 @@
 //! The drain: the one thread that takes what the others noted, orders it by time and writes it. Never a runtime worker.
 
 mod locks;
+mod orders;
 
 use crate::clock;
 use crate::hooks;
@@ -198,6 +199,7 @@ impl Drain {
             What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
             What::End { task } => {
                 self.locks.ended(task);
+                orders::ended(task);
                 self.write(words::TaskEnd { at, task });
             }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
@@ -262,6 +264,10 @@ impl Drain {
             }
             What::Awaited { task } => self.write(words::Awaited { at, task }),
             What::PanicEnd { task, awaited } => self.write(words::PanicEnd { at, task, awaited }),
+            What::Orders { task, held } => {
+                let events = orders::told(at, task, &held, &mut self.locks, &mut self.unwinder);
+                events.into_iter().for_each(|event| self.write(event));
+            }
             What::WaitEnd { wait, ready } => {
                 let event = self.locks.wait_end(at, wait, ready);
                 event.into_iter().for_each(|event| self.write(event));

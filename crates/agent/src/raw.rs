@@ -3,6 +3,8 @@
 
 use crate::stack::RawStack;
 use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A place in source code as the compiler keeps it.
 #[derive(Clone, Copy)]
@@ -16,6 +18,55 @@ impl From<&'static std::panic::Location<'static>> for StaticPlace {
     fn from(location: &'static std::panic::Location<'static>) -> StaticPlace {
         StaticPlace { file: location.file(), line: location.line(), column: location.column() }
     }
+}
+
+/// A copied stack that is kept for as long as a lock is held. They are counted, since nobody knows for how long.
+pub(crate) struct Copied(pub(crate) RawStack);
+
+static COPIED: AtomicUsize = AtomicUsize::new(0);
+
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
+impl Copied {
+    pub(crate) fn new(stack: RawStack) -> Copied {
+        COPIED.fetch_add(1, Ordering::Relaxed);
+        Copied(stack)
+    }
+
+    /// How many there are.
+    pub(crate) fn count() -> usize {
+        COPIED.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        COPIED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A lock that a task holds, or held.
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
+pub(crate) struct HeldLock {
+    pub(crate) resource: ResourceId,
+    /// For reading.
+    pub(crate) shared: bool,
+    pub(crate) since: Nanos,
+    pub(crate) stack: Option<Arc<Copied>>,
+    /// What was taken meanwhile.
+    pub(crate) taken: Vec<TakenLock>,
+}
+
+/// A lock that was taken while another was held.
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
+pub(crate) struct TakenLock {
+    pub(crate) resource: ResourceId,
+    /// For reading.
+    pub(crate) shared: bool,
+    pub(crate) at: Nanos,
+    /// What else was held then, alone and for reading.
+    pub(crate) beside: Vec<ResourceId>,
+    pub(crate) beside_shared: Vec<ResourceId>,
+    pub(crate) stack: Option<Arc<Copied>>,
 }
 
 pub(crate) struct Raw {
@@ -115,5 +166,10 @@ pub(crate) enum What {
     PanicEnd {
         task: TaskId,
         awaited: bool,
+    },
+    /// A task gave back a lock under which it had taken others.
+    Orders {
+        task: TaskId,
+        held: Box<HeldLock>,
     },
 }

@@ -6,6 +6,7 @@ mod fields;
 pub(crate) mod layer;
 mod names;
 mod operations;
+pub(crate) mod orders;
 pub(crate) mod subscriber;
 
 use crate::clock;
@@ -95,6 +96,10 @@ struct Operation {
     obtained: u64,
     /// Of a timer: when it fires.
     until: Nanos,
+    /// Of a taking of permits: the semaphore's number.
+    semaphore: u64,
+    /// Of a semaphore itself: the permits it began with.
+    capacity: u64,
 }
 
 static ALIVE: [Mutex<Option<HashMap<u64, Alive>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
@@ -296,7 +301,10 @@ pub(crate) fn close(span: Span) -> bool {
     let (now, number) = (clock::now(), span.number());
     if let Some(slot) = slots::current() {
         match span.tag() {
-            LOCK | SEMAPHORE | CHANNEL => slot.note(now, What::Dropped { resource: number }),
+            LOCK | SEMAPHORE | CHANNEL => {
+                orders::dropped(number);
+                slot.note(now, What::Dropped { resource: number });
+            }
             OPERATION if ended.operation.waiting => slot.note(now, What::WaitEnd { wait: number, ready: false }),
             OPERATION => {}
             _ => slot.note(now, What::End { task: number }),

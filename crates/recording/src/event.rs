@@ -386,6 +386,34 @@ events! {
         /// True if it got what it waited for, false if it was cancelled.
         ready: bool,
     }
+    /// A task held one lock while it took another, and has given the first back. Written for the first few tasks that do
+    /// so and then about once a second, for each pair of locks; `at` is when the first was given back. A `Mutex`, an
+    /// `RwLock` or a `Semaphore` of one permit is a lock here.
+    LockOrder {
+        /// The task.
+        task: TaskId,
+        /// What it held.
+        held: ResourceId,
+        /// Whether for reading.
+        held_shared: bool,
+        /// Since when.
+        since: Nanos,
+        /// What it took.
+        taken: ResourceId,
+        /// Whether for reading.
+        taken_shared: bool,
+        /// When.
+        took: Nanos,
+        /// What else it held then.
+        beside: Vec<u64>,
+        /// What else it held for reading.
+        beside_shared: Vec<u64>,
+        /// Where it had taken the first: addresses of the calls (return addresses less one), innermost first; empty if
+        /// that was not kept.
+        held_stack: Vec<u64>,
+        /// Where it took the second; empty if an earlier event of this pair tells.
+        taken_stack: Vec<u64>,
+    }
     /// What observing cost up to now; totals since the start. Written about once a second: also the proof that the
     /// process was alive.
     Cost {

@@ -24,6 +24,14 @@ impl Follower {
         Follower { dir: dir.to_owned(), number: None, delivered: 0, seen: Files::default() }
     }
 
+    /// Follows the recording in `dir` from the segment that is its newest now: what still holds is said again there,
+    /// and what is over is left out.
+    pub fn newest(dir: &Path) -> Follower {
+        let segments = segment::list(dir).ok();
+        let number = segments.and_then(|segments| segments.keys().next_back().copied());
+        Follower { number, ..Follower::new(dir) }
+    }
+
     /// Hands over the events that came since the last call and returns their number. Each later segment begins with
     /// the facts that are still true, so those come again.
     pub fn poll(&mut self, mut each: impl FnMut(Event)) -> io::Result<usize> {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pollscope_recording::{ResourceId, TaskId};
+use pollscope_recording::{Place, ResourceId, TaskId};
 
 use super::graph::{Hold, WaitGraph, whole};
+use super::past::{Freed, Lasted};
 use super::{Cycle, Shape, Told};
 use crate::detect::place::{self, Blame};
 use crate::detect::{
@@ -14,16 +15,27 @@ use crate::detect::{
 use crate::model::{Model, WaitFacts};
 use crate::symbols::Symbols;
 
+const FOR_EVER: &str = "waits for ever";
+
 pub(super) fn resource_label(model: &Model, resource: ResourceId) -> String {
     let facts = model.resources.get(&resource).cloned().unwrap_or_default();
-    let kind = if facts.kind.is_empty() { "lock".to_owned() } else { facts.kind };
-    match (place::location(&facts.made), kind.as_str()) {
-        (Some(at), _) => match library(&at.file) {
+    match facts.kind.as_str() {
+        "Channel" if facts.made.line == 0 && facts.permits > 0 => {
+            format!("channel {resource} (of {} places)", facts.permits)
+        }
+        kind => lock_label(resource, kind, &facts.made),
+    }
+}
+
+/// A lock in running text.
+pub(in crate::detect) fn lock_label(resource: ResourceId, kind: &str, made: &Place) -> String {
+    let kind = if kind.is_empty() { "lock" } else { kind };
+    match place::location(made) {
+        Some(at) => match library(&at.file) {
             Some(library) => format!("the {kind} made by {library}"),
             None => format!("the {kind} made at {}:{}", at.file, at.line),
         },
-        (None, "Channel") if facts.permits > 0 => format!("channel {resource} (of {} places)", facts.permits),
-        (None, _) => format!("{} {resource}", kind.to_lowercase()),
+        None => format!("{} {resource}", kind.to_lowercase()),
     }
 }
 
@@ -39,6 +51,7 @@ pub(super) fn of_cycle(
     graph: &WaitGraph<'_>,
     cycle: &Cycle<'_>,
     shape: &Shape,
+    over: Option<&Lasted>,
 ) -> Option<Finding> {
     let model = graph.model;
     let blames: Vec<Blame> = cycle.waits.iter().map(|wait| place::blame(&symbols.stack(&wait.stack))).collect();
@@ -77,7 +90,13 @@ pub(super) fn of_cycle(
     }
     let escape = graph.escape(&cycle.tasks);
     let mut title = (shape.title)(&told);
-    if let Some(escape) = escape {
+    if let Some(over) = over {
+        title.push_str(&match over.freed {
+            Freed::Timeout => format!(", until a timeout ended it after {:.1} s", over.worst as f64 / 1e9),
+            Freed::Dropped => format!(", until one of them gave up or was dropped after {:.1} s", over.worst as f64 / 1e9),
+            Freed::Not => ", until a timeout ends it".to_owned(),
+        });
+    } else if let Some(escape) = escape {
         let left = ms(escape.saturating_sub(model.last_at));
         evidence.push(figure("until the first of their timeouts, which alone can end it", left, "ms", None));
         title.push_str(", until a timeout ends it");
@@ -85,7 +104,7 @@ pub(super) fn of_cycle(
     Some(Finding {
         kind: shape.kind.to_owned(),
         severity: Severity::Critical,
-        confidence: if seen_whole && escape.is_none() { shape.confidence } else { Confidence::Likely },
+        confidence: if seen_whole && escape.is_none() && over.is_none() { shape.confidence } else { Confidence::Likely },
         title,
         culprit: Culprit {
             task: Some(place::task(model, last.task)),
@@ -95,16 +114,25 @@ pub(super) fn of_cycle(
             stack: blame.stack.clone(),
             spans: Vec::new(),
         },
-        occurrences: Occurrences {
-            count: 1,
-            total_ms: ms(lasted),
-            worst_ms: ms(lasted),
-            first_ns: since,
-            last_ns: model.last_at,
-        },
+        occurrences: over.map_or_else(
+            || Occurrences {
+                count: 1,
+                total_ms: ms(lasted),
+                worst_ms: ms(lasted),
+                first_ns: since,
+                last_ns: model.last_at,
+            },
+            |over| Occurrences {
+                count: over.times,
+                total_ms: ms(over.total),
+                worst_ms: ms(over.worst),
+                first_ns: over.first,
+                last_ns: over.last,
+            },
+        ),
         amplifiers: Vec::new(),
         evidence,
-        victims: victims(graph, &cycle.tasks, thresholds),
+        victims: victims(graph, &cycle.tasks, thresholds, over.is_some_and(|over| over.freed != Freed::Not)),
         graph: Some(drawn(graph, cycle, &blames, &left)),
         repair: (shape.repair)(&told),
         read_more: read_more(shape.kind),
@@ -121,12 +149,28 @@ fn left_waits<'a>(model: &'a Model, cycle: &Cycle<'_>) -> impl Iterator<Item = &
     left.into_iter().filter_map(|wait| model.waits.get(&wait))
 }
 
+/// Adds one that is over: to a finding of the same line, if there is one.
+pub(super) fn join(findings: &mut Vec<Finding>, finding: Finding) {
+    let same = |known: &&mut Finding| known.culprit.at.is_some() && known.culprit.at == finding.culprit.at;
+    let Some(known) = findings.iter_mut().find(same) else {
+        findings.push(finding);
+        return;
+    };
+    let (all, more) = (&mut known.occurrences, &finding.occurrences);
+    all.count += more.count;
+    all.total_ms += more.total_ms;
+    all.worst_ms = all.worst_ms.max(more.worst_ms);
+    all.first_ns = all.first_ns.min(more.first_ns);
+    all.last_ns = all.last_ns.max(more.last_ns);
+}
+
 /// The tasks of the cycle, and those stuck behind it.
-fn victims(graph: &WaitGraph<'_>, cycle: &BTreeSet<TaskId>, thresholds: &Thresholds) -> Vec<Victim> {
+fn victims(graph: &WaitGraph<'_>, cycle: &BTreeSet<TaskId>, thresholds: &Thresholds, over: bool) -> Vec<Victim> {
     let behind = |task: TaskId| cycle.contains(&task) || !graph.reachable(task).is_disjoint(cycle);
     let others = graph.stuck.iter().copied().filter(|task| !cycle.contains(task));
     let victims = cycle.iter().copied().chain(others).filter(|&task| behind(task)).take(thresholds.victims);
-    victims.map(|task| victim(graph, task)).collect()
+    let harm = if over { "was stuck" } else { FOR_EVER };
+    victims.map(|task| Victim { harm: harm.into(), ..victim(graph, task) }).collect()
 }
 
 pub(super) fn victim(graph: &WaitGraph<'_>, task: TaskId) -> Victim {
@@ -134,7 +178,7 @@ pub(super) fn victim(graph: &WaitGraph<'_>, task: TaskId) -> Victim {
     let since = graph.waits.get(&task).into_iter().flatten().map(|wait| wait.since).min();
     let waited = model.last_at.saturating_sub(since.unwrap_or(model.last_at));
     let task = Some(place::task(model, task));
-    Victim { task, harm: "waits for ever".into(), value: ms(waited), unit: "ms".into() }
+    Victim { task, harm: FOR_EVER.into(), value: ms(waited), unit: "ms".into() }
 }
 
 fn drawn(graph: &WaitGraph<'_>, cycle: &Cycle<'_>, blames: &[Blame], left: &[Blame]) -> Graph {

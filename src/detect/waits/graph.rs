@@ -35,10 +35,7 @@ pub(super) struct WaitGraph<'a> {
 
 impl<'a> WaitGraph<'a> {
     pub(super) fn new(model: &'a Model, thresholds: &Thresholds) -> WaitGraph<'a> {
-        let mut waits: BTreeMap<TaskId, Vec<&WaitFacts>> = BTreeMap::new();
-        for wait in model.waits.values().filter(|wait| wait.granted.is_none()) {
-            waits.entry(wait.task).or_default().push(wait);
-        }
+        let waits = waits(model);
         let holders = holders(model, &waits, thresholds);
         let mut graph = WaitGraph { model, waits, holders, settled: BTreeSet::new(), stuck: BTreeSet::new() };
         graph.stuck = graph.candidates(thresholds);
@@ -60,6 +57,15 @@ impl<'a> WaitGraph<'a> {
             }
             graph.stuck = kept;
         }
+    }
+
+    /// The graph of tasks that were found to be stuck, with the part of the model that they need.
+    pub(super) fn restored(
+        model: &'a Model,
+        holders: BTreeMap<ResourceId, BTreeMap<TaskId, Hold>>,
+        stuck: BTreeSet<TaskId>,
+    ) -> WaitGraph<'a> {
+        WaitGraph { model, waits: waits(model), holders, settled: BTreeSet::new(), stuck }
     }
 
     /// Tasks that have waited long enough, and made no step since: the two looks that tell a deadlock from a wait.
@@ -200,6 +206,15 @@ impl<'a> WaitGraph<'a> {
         }
         cycles
     }
+}
+
+/// The waits of each task that were not granted yet.
+fn waits(model: &Model) -> BTreeMap<TaskId, Vec<&WaitFacts>> {
+    let mut waits: BTreeMap<TaskId, Vec<&WaitFacts>> = BTreeMap::new();
+    for wait in model.waits.values().filter(|wait| wait.granted.is_none()) {
+        waits.entry(wait.task).or_default().push(wait);
+    }
+    waits
 }
 
 /// Who keeps others from each resource.

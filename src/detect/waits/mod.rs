@@ -5,6 +5,7 @@ mod finding;
 mod futurelock;
 mod graph;
 mod lock_cycle;
+mod past;
 mod permit_leak;
 mod pool_starvation;
 mod rwlock_deadlock;
@@ -17,7 +18,9 @@ use pollscope_recording::{ResourceId, TaskId};
 use super::{Answer, Confidence, Finding, Outcome, Thresholds};
 use crate::model::{Model, WaitFacts};
 use crate::symbols::Symbols;
+pub(super) use finding::lock_label;
 use graph::{Hold, WaitGraph, whole};
+pub(super) use past::Past;
 
 /// Tasks that wait for each other, with what they wait for.
 struct Cycle<'a> {
@@ -90,20 +93,41 @@ const SHAPES: [&Shape; 6] = [
     &lock_cycle::SHAPE,
 ];
 
-pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Outcome> {
+/// Why nothing can be said about locks, where that is so.
+pub(super) fn unseen(model: &Model) -> Option<&'static str> {
+    (!model.has_source("tracing")).then_some(
+        "locks are seen only with the tracing source: build tokio with its `tracing` feature and turn the source on",
+    )
+}
+
+pub(super) fn detect(
+    model: &Model,
+    past: &Past,
+    symbols: &mut Symbols,
+    thresholds: &Thresholds,
+) -> Vec<Outcome> {
     let kinds = SHAPES.iter().map(|shape| shape.kind).chain([permit_leak::KIND]);
-    if !model.has_source("tracing") {
-        let why = "locks are seen only with the tracing source: build tokio with its `tracing` feature and turn the source on";
+    if let Some(why) = unseen(model) {
         return kinds.map(|kind| Outcome::new(kind, Answer::CannotTell, why)).collect();
     }
     let graph = WaitGraph::new(model, thresholds);
     let mut found: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
-    for tasks in graph.cycles() {
+    let cycles = graph.cycles();
+    let episodes = past.episodes(model, thresholds, &cycles);
+    for tasks in cycles {
         let cycle = Cycle::new(&graph, tasks);
         if let Some(shape) = SHAPES.iter().find(|shape| (shape.is)(&graph, &cycle)) {
-            let finding = finding::of_cycle(symbols, thresholds, &graph, &cycle, shape);
+            let finding = finding::of_cycle(symbols, thresholds, &graph, &cycle, shape, None);
             found.entry(shape.kind).or_default().extend(finding);
         }
+    }
+    for episode in &episodes {
+        let graph = WaitGraph::restored(&episode.model, episode.holders.clone(), episode.stuck.clone());
+        let cycle = Cycle::new(&graph, episode.tasks.clone());
+        let Some(shape) = SHAPES.iter().find(|shape| (shape.is)(&graph, &cycle)) else { continue };
+        let lasted = Some(&episode.lasted);
+        let finding = finding::of_cycle(symbols, thresholds, &graph, &cycle, shape, lasted);
+        finding.into_iter().for_each(|finding| finding::join(found.entry(shape.kind).or_default(), finding));
     }
     found.insert(permit_leak::KIND, permit_leak::findings(symbols, thresholds, &graph));
     kinds

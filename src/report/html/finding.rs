@@ -117,7 +117,7 @@ fn in_words(finding: &Finding) -> Markup {
         ol.words { @for step in cycle::steps(graph) { li {
             (words::node(step.task)) (made("spawned at", step.task.at.as_ref()))
             " holds " b { (lock(&step.holds.id)) } ", the " (words::node(step.holds)) (made("made at", step.holds.at.as_ref()))
-            "; it waits for " b { (lock(&step.wants.id)) } (made("at", step.wait.at.as_ref()))
+            "; it " (words::wants(step.wait)) " " b { (lock(&step.wants.id)) } (made("at", step.wait.at.as_ref()))
             @if let Some(function) = step.wait.at.as_ref().and_then(|at| at.function.as_ref()) {
                 " in " code { (words::function(function)) }
             }

@@ -86,7 +86,7 @@ fn node_box(node: &Node, graph: &Graph, (x, y): Point) -> Markup {
 fn arrow(edge: &Edge, graph: &Graph, placed: &[(&Node, Point)]) -> Markup {
     let find = |id: &str| placed.iter().find(|(node, _)| node.id == id).map(|(_, at)| *at);
     let (class, verb, tail_id, head_id) = match edge.kind {
-        EdgeType::WaitsFor => ("waits", "waits for", &edge.from, &edge.to),
+        EdgeType::WaitsFor => ("waits", words::wants(edge), &edge.from, &edge.to),
         EdgeType::Holds => ("holds", "held by", &edge.to, &edge.from),
     };
     let (Some(a), Some(b)) = (find(tail_id), find(head_id)) else { return html! {} };
@@ -121,7 +121,7 @@ fn arrow(edge: &Edge, graph: &Graph, placed: &[(&Node, Point)]) -> Markup {
     let letters = place_shown.as_ref().map_or(0.0, |place| place.chars().count() as f64 * 6.8);
     let half = letters.max(verb.len() as f64 * 8.0) / 2.0 + 3.0;
     let name = |id: &str| graph.nodes.iter().find(|node| node.id == id).map_or_else(|| id.to_owned(), words::node);
-    let spoken = if edge.kind == EdgeType::Holds { "holds" } else { "waits for" };
+    let spoken = if edge.kind == EdgeType::Holds { "holds" } else { words::wants(edge) };
     html! {
         g {
             title { (name(&edge.from)) " " (spoken) " " (words::letter(graph, &edge.to).unwrap_or_else(|| name(&edge.to)))

@@ -26,6 +26,8 @@ struct Holder {
 struct Lock {
     made: words::Resource,
     contended: bool,
+    /// It was told that there is this lock, though nobody may have waited for it.
+    introduced: bool,
     holders: Vec<Holder>,
     /// Of a channel: who received last.
     receiver: Option<TaskId>,
@@ -55,7 +57,7 @@ pub(crate) struct Locks {
 
 impl Locks {
     pub(crate) fn made(&mut self, made: words::Resource) {
-        let lock = Lock { made, contended: false, holders: Vec::new(), receiver: None };
+        let lock = Lock { made, contended: false, introduced: false, holders: Vec::new(), receiver: None };
         self.locks.insert(lock.made.resource, lock);
     }
 
@@ -67,7 +69,14 @@ impl Locks {
 
     pub(crate) fn dropped(&mut self, at: Nanos, resource: ResourceId) -> Option<Event> {
         let lock = self.locks.remove(&resource)?;
-        lock.contended.then(|| words::ResourceEnd { at, resource }.into())
+        (lock.contended || lock.introduced).then(|| words::ResourceEnd { at, resource }.into())
+    }
+
+    /// What a lock is, unless that was said before.
+    pub(crate) fn introduce(&mut self, resource: ResourceId) -> Option<Event> {
+        let lock = self.locks.get_mut(&resource).filter(|lock| !lock.contended && !lock.introduced)?;
+        lock.introduced = true;
+        Some(lock.made.clone().into())
     }
 
     pub(crate) fn spawned(&mut self, task: TaskId, parent: TaskId) {

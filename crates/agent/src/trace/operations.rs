@@ -1,6 +1,7 @@
 //! What is done to locks, semaphores and channels: who waits, who takes, who gives back.
 
 use super::fields::Fields;
+use super::orders;
 use super::{
     CHANNEL, LOCK, OPERATION, OTHER_RESOURCE, PART_OF_LOCK, PART_OF_SEMAPHORE, SEMAPHORE, Span, current_task, entered,
     innermost, with_operation,
@@ -31,9 +32,15 @@ pub(super) fn polled(fields: &Fields) {
         _ => return,
     }
     let Some(slot) = slots::current() else { return };
+    if ready && resource.tag() == LOCK {
+        orders::ready(resource.number());
+    }
     let Some((before, now)) = with_operation(operation, |operation| {
         let before = *operation;
         operation.waiting = !ready;
+        if resource.tag() == SEMAPHORE {
+            operation.semaphore = resource.number();
+        }
         (before, clock::now())
     }) else {
         return;
@@ -44,6 +51,10 @@ pub(super) fn polled(fields: &Fields) {
         let bounds = slot.bounds.filter(|_| is_sampled(resource_id, now));
         let stack = bounds.as_ref().and_then(capture_here).map(Box::new);
         slot.note(now, What::Acquired { resource: resource_id, task, permits: before.requested.max(1), stack });
+        if with_operation(resource, |semaphore| semaphore.capacity) == Some(1) {
+            orders::ready(resource_id);
+            orders::taken(slot, resource_id, false, now);
+        }
     }
     if before.waiting != ready {
         return;
@@ -109,9 +120,22 @@ pub(super) fn permits(fields: &Fields) {
     }
     let Some(slot) = slots::current() else { return };
     let now = clock::now();
+    if let Some(semaphore) = with_operation(whole, |whole| whole.semaphore).filter(|semaphore| *semaphore != 0) {
+        permit_released(slot, semaphore, now);
+    }
     slot.note(now, What::HandedOver { wait: whole.number(), task: current_task(), permits: assigned });
     if obtained >= requested {
         slot.note(now, What::Granted { wait: whole.number() });
+    }
+}
+
+/// A permit of a semaphore was given back. One with a single permit is a lock, until somebody gives back what it did
+/// not take: then it is used in other ways.
+fn permit_released(slot: &slots::Slot, number: ResourceId, now: Nanos) {
+    let semaphore = Span::new(SEMAPHORE, number);
+    let single = with_operation(semaphore, |semaphore| semaphore.capacity) == Some(1);
+    if single && !orders::released(slot, number, now) {
+        with_operation(semaphore, |semaphore| semaphore.capacity = 0);
     }
 }
 
@@ -133,13 +157,26 @@ pub(super) fn state(fields: &Fields) {
                 true => What::Acquired { resource: number, task, permits: 1, stack: None },
                 false => What::Released { resource: number, task, permits: 1 },
             };
-            slot.note(clock::now(), what);
+            let now = clock::now();
+            slot.note(now, what);
+            if taken {
+                orders::taken(slot, number, fields.readers.is_some(), now);
+            } else {
+                orders::released(slot, number, now);
+            }
         }
         PART_OF_SEMAPHORE | CHANNEL => {
             let Some(permits) = fields.permits.filter(|permits| *permits > 0) else { return };
+            let now = clock::now();
             match fields.permits_operation {
-                "override" => slot.note(clock::now(), What::Capacity { resource: number, permits }),
-                "add" => slot.note(clock::now(), What::Released { resource: number, task, permits }),
+                "override" => {
+                    with_operation(Span::new(SEMAPHORE, number), |semaphore| semaphore.capacity = permits);
+                    slot.note(now, What::Capacity { resource: number, permits });
+                }
+                "add" => {
+                    slot.note(now, What::Released { resource: number, task, permits });
+                    permit_released(slot, number, now);
+                }
                 _ => {}
             }
         }

@@ -1,0 +1,240 @@
+//! `pollscope exercise check`: the learner's diagnosis and the learner's fix.
+
+use super::answer::{Answer, Grade, Mark};
+use super::build::{Built, build};
+use super::content::{self, Exercise};
+use super::progress::Progress;
+use super::project::{MAIN, Project, sources};
+use super::work::Work;
+use super::{debrief, place};
+use crate::commands::folder::Folder;
+use crate::commands::learn::CheckOptions;
+use crate::commands::observe::{Outcome, Plan, observe};
+use crate::commands::{FINDINGS, Failure, HEALTHY, terminal};
+use pollscope::detect::{Finding, Severity, Verdict};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long a service works in a check.
+const SECONDS: u64 = 3;
+/// How much longer it may take to end.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How often a program that is only a little slow is looked at.
+const LOOKS: u32 = 3;
+
+pub(super) fn check(options: &CheckOptions) -> Result<u8, Failure> {
+    let exercise = content::find(&options.name)?;
+    let mut progress = Progress::load()?;
+    let folder = folder(&exercise, options.dir.as_deref(), &progress)?;
+    let shipped = Project::shipped(&exercise)?;
+    let grade = Answer::read(&folder, options)?.grade(&exercise, &shipped)?;
+    let before = progress.of(&exercise.name);
+    terminal::result(&format!("Diagnosis: {}\n", told(&grade, before.diagnosed)));
+    let complaints = match learners(&exercise, &folder)? {
+        Ok(code) => judge(&exercise, &code)?,
+        Err(complaint) => vec![complaint],
+    };
+    let fixed = complaints.is_empty();
+    let steps = progress.change(&exercise.name, |steps| {
+        steps.diagnosed |= grade.right();
+        steps.fixed = fixed;
+    })?;
+    let mut text = String::new();
+    if fixed {
+        text.push_str("Fix: it holds. No fault was found, and the work is done.\n");
+    } else {
+        text.push_str("Fix: not yet.\n");
+        for complaint in &complaints {
+            let _ = writeln!(text, "  - {complaint}");
+        }
+    }
+    match (fixed, steps.diagnosed) {
+        (true, true) => text.push_str(&debrief::debrief(&exercise)?),
+        (true, false) => {
+            let _ = writeln!(
+                text,
+                "\nWhat was it? Say so to see the debrief: pollscope exercise check {} --kind KIND --at {MAIN}:LINE --task FUNCTION",
+                exercise.name
+            );
+        }
+        (false, _) => {
+            let _ = writeln!(text, "\nStuck? pollscope exercise hint {}", exercise.name);
+        }
+    }
+    terminal::result(&text);
+    Ok(if steps.solved() && fixed { HEALTHY } else { FINDINGS })
+}
+
+/// The learner's folder.
+pub(super) fn folder(exercise: &Exercise, said: Option<&Path>, progress: &Progress) -> Result<PathBuf, Failure> {
+    let steps = progress.of(&exercise.name);
+    let folder = match (said, steps.dir) {
+        (Some(folder), _) => place::absolute(folder)?,
+        (None, Some(folder)) => folder,
+        (None, None) => {
+            let name = &exercise.name;
+            return Err(Failure::new(format!("{name} is not started; `pollscope exercise start {name}` lays it out")));
+        }
+    };
+    if !folder.join(MAIN).is_file() {
+        return Err(Failure::new(format!(
+            "{} holds no {MAIN}; say where the exercise lies with --dir, or start it anew",
+            folder.display()
+        )));
+    }
+    Ok(folder)
+}
+
+fn told(grade: &Grade, before: bool) -> String {
+    if !grade.given() {
+        return if before { "right, as said before." } else { "not given yet." }.to_owned();
+    }
+    let word = |mark| match mark {
+        Mark::Right => "right",
+        Mark::Wrong => "not right",
+        Mark::Open => "not given",
+    };
+    format!("kind {}, line {}, task {}.", word(grade.kind), word(grade.at), word(grade.task))
+}
+
+/// The learner's program with everything else as it was shipped; or why there is none.
+pub(super) fn learners(exercise: &Exercise, folder: &Path) -> Result<Result<Project, String>, Failure> {
+    let mut code = Project::code(exercise, exercise.scenario.fault_source)?;
+    for file in sources(folder)? {
+        if file.starts_with("src/workload") || file == Path::new("src/workload.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(folder.join(&file));
+        let text =
+            text.map_err(|error| Failure::cannot(format_args!("read {}", folder.join(&file).display()), error))?;
+        if file == Path::new(MAIN) && text == code.text(MAIN) {
+            return Ok(Err("src/main.rs is as it was shipped".to_owned()));
+        }
+        code.put(&file, text);
+    }
+    Ok(Ok(code))
+}
+
+/// What is still to be done, each as one sentence; nothing if the program is mended.
+pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, Failure> {
+    let mine = match built(exercise, code, "yours")? {
+        Built::Program(program) => program,
+        Built::Refused(said) => {
+            terminal::note(said.trim_end());
+            return Ok(vec!["it does not build; the compiler's words are above".to_owned()]);
+        }
+    };
+    let (mut outcome, mut work) = match run(exercise, &mine, "yours") {
+        Ok(run) => run,
+        // Nothing was recorded, or nothing could be read: the program's doing.
+        Err(failure) => return Ok(vec![failure.to_string()]),
+    };
+    let mut complaints = faults(exercise, &outcome);
+    if !complaints.is_empty() {
+        return Ok(complaints);
+    }
+    let cure = Project::code(exercise, exercise.scenario.cure_source)?;
+    let Built::Program(twin) = built(exercise, &cure, "mended")? else {
+        return Err(Failure::new(format!(
+            "the mended program of {} does not build; this is our fault, not yours",
+            exercise.name
+        )));
+    };
+    for look in 1..=LOOKS {
+        let (mended, theirs) = run(exercise, &twin, "mended")?;
+        if theirs.figures().is_none_or(|figures| !figures.conserved) {
+            complaints = vec!["the machine is too busy to compare with the mended program; try again".to_owned()];
+            continue;
+        }
+        complaints = work.complaints(&theirs);
+        // A decoy may be of the same kind, and is in both.
+        if of_kind(exercise, &outcome, Severity::Info) > of_kind(exercise, &mended, Severity::Info) {
+            complaints.push("the fault is still there, though it hurts less".to_owned());
+        }
+        if look == LOOKS || !work.only_slow(&theirs) {
+            break;
+        }
+        // A neighbor may have had the machine for a while: measure both again.
+        (outcome, work) = run(exercise, &mine, "yours")?;
+        complaints = faults(exercise, &outcome);
+        if !complaints.is_empty() {
+            break;
+        }
+    }
+    if let Some(figures) = work.figures().filter(|_| complaints.is_empty()) {
+        let (requests, p50, p99) = (figures.requests, figures.p50_ms, figures.p99_ms);
+        terminal::note(&format!(
+            "{requests} requests in {SECONDS} s, half of them within {p50:.2} ms, 99 % within {p99:.2} ms"
+        ));
+    }
+    Ok(complaints)
+}
+
+/// Puts a program's files where they are built, and builds them.
+fn built(exercise: &Exercise, code: &Project, role: &str) -> Result<Built, Failure> {
+    let folder = place::cache()?.join(&exercise.name).join(role);
+    code.replace(&folder)?;
+    let target = place::target()?;
+    Ok(match build(&folder, &target, &exercise.name)? {
+        Built::Program(program) => {
+            // The next build of the same name replaces it.
+            let kept = folder.join(&exercise.name);
+            fs::copy(&program, &kept)
+                .map_err(|error| Failure::cannot(format_args!("copy {}", program.display()), error))?;
+            Built::Program(kept)
+        }
+        refused @ Built::Refused(_) => refused,
+    })
+}
+
+/// Lets a program work for a while, recorded.
+fn run(exercise: &Exercise, program: &Path, role: &str) -> Result<(Outcome, Work), Failure> {
+    let folder = Folder::claim(&place::cache()?.join(&exercise.name).join(format!("{role}-run")))?;
+    let mut command = Command::new(program);
+    command.env("SERVICE_SECONDS", SECONDS.to_string()).env("POLLSCOPE_TRACE", "1");
+    let expected = Duration::from_secs(SECONDS);
+    let plan = Plan {
+        name: if role == "yours" { "your program" } else { "the mended program" },
+        expected: Some(expected),
+        limit: Some(expected + PATIENCE),
+        should_end: true,
+        tell: false,
+        notes: Vec::new(),
+    };
+    let outcome = observe(command, &folder, plan)?;
+    if outcome.interrupted {
+        return Err(Failure::new("the check was interrupted"));
+    }
+    let work = Work::read(folder.path(), &outcome.diagnosis)?;
+    Ok((outcome, work))
+}
+
+/// How many findings there are of the kind that is looked for, of at least some severity.
+fn of_kind(exercise: &Exercise, outcome: &Outcome, least: Severity) -> usize {
+    let found = |finding: &&Finding| finding.kind == exercise.kind && finding.severity >= least;
+    outcome.diagnosis.findings.iter().filter(found).count()
+}
+
+/// What the diagnosis has against a program. The fault that is looked for is not named here.
+fn faults(exercise: &Exercise, outcome: &Outcome) -> Vec<String> {
+    let diagnosis = &outcome.diagnosis;
+    let mut complaints = Vec::new();
+    if of_kind(exercise, outcome, Severity::Warning) > 0 {
+        complaints.push("the fault is still there".to_owned());
+    }
+    let others = diagnosis.findings.iter().filter(|finding| finding.kind != exercise.kind);
+    for finding in others.filter(|finding| finding.severity >= Severity::Warning) {
+        let at = finding.culprit.at.as_ref().map(|at| format!(" at {}:{}", at.file, at.line)).unwrap_or_default();
+        complaints.push(format!("there is a new fault: {}{at}: {}", finding.kind, finding.title));
+    }
+    if diagnosis.verdict == Verdict::Unknown {
+        complaints.push("too little was seen to say anything; has the agent been left out?".to_owned());
+    }
+    if complaints.is_empty() && outcome.stopped {
+        complaints.push("the program did not come to its end by itself".to_owned());
+    }
+    complaints
+}
