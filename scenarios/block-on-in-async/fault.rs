@@ -16,7 +16,9 @@ use crate::figures::Figures;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const CLIENTS: u64 = 8;
+const CLIENTS: u64 = 4;
+/// Articles that are in the basket from the start.
+const SPECIALS: u64 = 60;
 const DISPLAYS: usize = 50;
 
 /// A basket has a lock for each article, since articles are counted one by one.
@@ -25,6 +27,11 @@ struct Basket {
 }
 
 impl Basket {
+    fn filled() -> Self {
+        let specials = (1..=SPECIALS).map(|article| Arc::new(Mutex::new(article)));
+        Self { articles: Mutex::new(specials.collect()) }
+    }
+
     async fn put(&self, article: u64) -> usize {
         let mut articles = self.articles.lock().await;
         articles.push(Arc::new(Mutex::new(article)));
@@ -89,7 +96,7 @@ async fn client(service: SocketAddr, id: u64, figures: Arc<Figures>) -> Result<(
     let mut lines = BufReader::new(reader).lines();
     let mut last = 0;
     while figures.open() {
-        let due = tokio::time::Instant::now() + Duration::from_millis(60);
+        let due = tokio::time::Instant::now() + Duration::from_millis(100);
         tokio::time::sleep_until(due).await;
         let asked = figures.asked_at(due.into_std());
         writer.write_all(format!("show {}\n", id + 1).as_bytes()).await?;
@@ -116,7 +123,7 @@ async fn display(mut closing: watch::Receiver<bool>) {
 }
 
 async fn run() -> Result<(), Failure> {
-    let shop = Arc::new(Shop { basket: Basket { articles: Mutex::new(Vec::new()) }, pricing: Box::new(Sum) });
+    let shop = Arc::new(Shop { basket: Basket::filled(), pricing: Box::new(Sum) });
     let (closing, open) = watch::channel(false);
     for _ in 0..DISPLAYS {
         tokio::spawn(display(open.clone()));

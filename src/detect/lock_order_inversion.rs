@@ -42,7 +42,11 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
     }
     lines.retain(|_, (_, way, told)| !stuck.iter().any(|finding| is_told(finding, way, told)));
     let mut outcome = if !lines.is_empty() {
-        Outcome::new(KIND, Answer::Found, format!("locks are taken in contradicting orders at {} place(s)", lines.len()))
+        Outcome::new(
+            KIND,
+            Answer::Found,
+            format!("locks are taken in contradicting orders at {} place(s)", lines.len()),
+        )
     } else if unsure > 0 {
         let why = "locks were held in contradicting orders by tasks that poll several futures by turns; which future \
                    held what cannot be seen";
@@ -51,7 +55,8 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
         let why = format!("{} lock(s) taken under others, in orders that go together", model.orders.told);
         Outcome::new(KIND, Answer::Clear, why)
     };
-    outcome.findings = lines.into_values().map(|(count, way, told)| finding(model, thresholds, count, way, told)).collect();
+    outcome.findings =
+        lines.into_values().map(|(count, way, told)| finding(model, thresholds, count, way, told)).collect();
     outcome
 }
 

@@ -184,8 +184,7 @@ impl Orders {
             steps.iter().filter_map(|step| self.pairs.get(&(step.held.resource, step.taken.resource))).collect();
         let times: Vec<u64> = pairs.iter().map(|pair| pair.times).collect();
         let overlap = |a: &Pair, b: &Pair| a.first < b.last && b.first < a.last;
-        let by_turns =
-            pairs.iter().enumerate().all(|(index, a)| pairs.iter().skip(index + 1).all(|b| overlap(a, b)));
+        let by_turns = pairs.iter().enumerate().all(|(index, a)| pairs.iter().skip(index + 1).all(|b| overlap(a, b)));
         if !self.inversions.contains_key(&key) && self.inversions.len() >= KEPT_INVERSIONS {
             return;
         }

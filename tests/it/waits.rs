@@ -82,9 +82,8 @@ fn what_waits_for_ever_is_named_with_its_line() {
         let started: Vec<_> =
             STUCK.iter().map(|(name, kind)| (*name, *kind, start(place.path(), name, runtime))).collect();
         for (name, kind, recorder) in started {
-            let is_marked = |line: &str| {
-                line.rsplit_once("// ").is_some_and(|(_, names)| names.split(' ').any(|one| one == name))
-            };
+            let is_marked =
+                |line: &str| line.rsplit_once("// ").is_some_and(|(_, names)| names.split(' ').any(|one| one == name));
             let lines: Vec<(&str, u64)> =
                 marked.iter().filter(|(.., line)| is_marked(line)).map(|&(file, line, _)| (file, line)).collect();
             assert!(!lines.is_empty(), "{name} has a marked line");

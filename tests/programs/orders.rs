@@ -387,10 +387,11 @@ async fn other_pairs() {
     let (jobs, mut queue) = mpsc::channel::<(Lock, Lock, bool)>(8);
     let worker = tokio::spawn(async move {
         while let Some((first, second, turned)) = queue.recv().await {
-            let _ = tokio::spawn(async move {
-                if turned { both(&second, &first).await } else { both(&first, &second).await }
-            })
-            .await;
+            let _ =
+                tokio::spawn(
+                    async move { if turned { both(&second, &first).await } else { both(&first, &second).await } },
+                )
+                .await;
         }
     });
     for turn in 0..20 {

@@ -121,8 +121,14 @@ fn judge<'a>(
     };
     // A `spawn_blocking` body may block as long as it likes.
     let pool = model.tasks.get(&stall.task).is_some_and(|task| task.kind == "blocking");
+    // Of a poll that the kernel let wait for long, and of which no stack could be taken, nothing is known.
+    let unseen = looks.is_empty() && panic.is_none() && delay_ns >= thresholds.stall_ns;
     let cause = if pool || looks.iter().any(|look| look.blame.handed_off) {
         Cause::Innocent
+    } else if state == When::Blocked && seen.observing {
+        Cause::Innocent
+    } else if unseen {
+        Cause::Machine
     } else if cpu_ns.max(blocked_ns) < thresholds.stall_ns {
         if seen.blame.panicking && cpu_ns + blocked_ns >= thresholds.stall_ns {
             Cause::Kind(kinds::PANIC)
@@ -137,6 +143,9 @@ fn judge<'a>(
     Judged { stall, end, cause, cpu_ns, blocked_ns, delay_ns, blame: seen.blame, class: seen.class }
 }
 
+/// Where the observer's own functions live.
+const OBSERVER: &str = "pollscope_agent::";
+
 /// What one stack tells.
 #[derive(Clone, Default)]
 struct Look {
@@ -144,6 +153,8 @@ struct Look {
     class: Option<Arc<Class>>,
     /// The type whose `Drop` the program's own line is in.
     dropped: Option<String>,
+    /// It was in the observer's own code: what that waits for is not the program's doing.
+    observing: bool,
 }
 
 impl Look {
@@ -159,7 +170,8 @@ impl Look {
         let called = || blame.call.as_deref().map(|call| Function::of(call).path);
         blame.call = known.as_ref().and_then(|known| known.name.clone()).or_else(called);
         let dropped = above.iter().find_map(|frame| function::dropped(&frame.function));
-        Look { blame, class: known.map(|known| known.class), dropped }
+        let observing = below.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(OBSERVER));
+        Look { blame, class: known.map(|known| known.class), dropped, observing }
     }
 
     /// The kind of fault that a poll deserves which was found here.
@@ -176,7 +188,7 @@ impl Look {
 
 /// Whether the poll of a task begins in this frame.
 fn begins_a_poll(frame: &symbols::Frame) -> bool {
-    ["tokio::runtime::task::", "pollscope_agent::root::"].iter().any(|mark| frame.function.contains(mark))
+    frame.function.contains("tokio::runtime::task::") || frame.function.contains("pollscope_agent::root::")
 }
 
 /// The stack whose culprit was seen most often: a busy poll is sampled in many places.

@@ -9,19 +9,32 @@ use super::super::{Evidence, Finding};
 use super::kinds::{CONTENTION, PANIC};
 use super::{Cause, Judged, Model};
 
-/// Takes away the waits that another long poll explains.
+/// Takes away the waits that another long poll explains, and those for a holder that the kernel did not run.
 pub(super) fn mark(polls: &mut [Judged<'_>]) {
+    let late: Vec<usize> = (0..polls.len())
+        .filter(|&index| polls[index].is(CONTENTION) && polls.iter().any(|other| kept_waiting(other, &polls[index])))
+        .collect();
+    late.into_iter().for_each(|index| polls[index].cause = Cause::Innocent);
     let behind: Vec<usize> = (0..polls.len())
         .filter(|&index| polls[index].is(CONTENTION) && polls.iter().any(|other| explains(other, &polls[index])))
         .collect();
     behind.into_iter().for_each(|index| polls[index].cause = Cause::Behind);
 }
 
+/// Whether `other` was ready but not run for most of the time, maybe with the lock in its hands.
+fn kept_waiting(other: &Judged<'_>, waiting: &Judged<'_>) -> bool {
+    let half = (waiting.length() / 2).max(1);
+    other.stall.tid != waiting.stall.tid && overlap(other, waiting) >= half && other.delay_ns >= half
+}
+
+fn overlap(one: &Judged<'_>, other: &Judged<'_>) -> u64 {
+    one.end.min(other.end).saturating_sub(one.stall.since.max(other.stall.since))
+}
+
 /// Whether `other` may have held the lock that `waiting` waited for, for most of the time.
 fn explains(other: &Judged<'_>, waiting: &Judged<'_>) -> bool {
     let fault = matches!(other.cause, Cause::Kind(kind) if kind != PANIC) && other.lock().is_none();
-    let overlap = other.end.min(waiting.end).saturating_sub(other.stall.since.max(waiting.stall.since));
-    fault && other.stall.tid != waiting.stall.tid && overlap >= (waiting.length() / 2).max(1)
+    fault && other.stall.tid != waiting.stall.tid && overlap(other, waiting) >= (waiting.length() / 2).max(1)
 }
 
 /// How many threads waited for a lock that this group of polls likely held.

@@ -30,6 +30,7 @@ const FUNCTIONS: &[(u64, &str)] = &[
     (19, "serde_json::de::from_slice::<svc::Order>"),
     (20, "std::fs::read::<&str>"),
     (21, "std::io::stdio::_print"),
+    (23, "pollscope_agent::trace::keep"),
     (22, "<tokio::net::tcp::stream::TcpStream>::connect"),
     (101, "svc::load::{{closure}}"),
     (102, "<svc::Session as core::ops::drop::Drop>::drop"),
@@ -57,13 +58,14 @@ struct Poll {
     tid: u64,
     stack: &'static [u64],
     cpu_ns: u64,
+    delay_ns: u64,
     futex: u64,
     end: Option<u64>,
 }
 
 impl Default for Poll {
     fn default() -> Poll {
-        Poll { task: 1, tid: 10, stack: &[], cpu_ns: 0, futex: 0, end: Some(400 * MS) }
+        Poll { task: 1, tid: 10, stack: &[], cpu_ns: 0, delay_ns: 0, futex: 0, end: Some(400 * MS) }
     }
 }
 
@@ -76,7 +78,7 @@ impl Poll {
         let (at, state, syscall, stack) = (130 * MS, u64::from(b'S'), 202, self.stack.to_vec());
         model.feed(&Stall { at, task, tid, since, observed, cpu_ns: 0, run_delay_ns: 0, state, syscall, stack }.into());
         if let Some(at) = self.end {
-            let end = StallEnd { at, task, tid, since, cpu_ns: self.cpu_ns, run_delay_ns: 0, observed };
+            let end = StallEnd { at, task, tid, since, cpu_ns: self.cpu_ns, run_delay_ns: self.delay_ns, observed };
             model.feed(&end.into());
             model.feed(&Delay { at, task: 4, tid, delay_ns: at - since - MS }.into());
         }
@@ -153,6 +155,18 @@ fn who_may_block_is_innocent() {
     let pool = found(&[Poll { task: 9, stack: &[8, 10, 101], ..Poll::default() }]);
     let in_place = found(&[Poll { stack: &[8, 9, 101, 17, 101, 15], ..Poll::default() }]);
     assert!(pool.is_empty() && in_place.is_empty());
+}
+
+#[test]
+fn what_the_observer_or_the_machine_did_is_not_held_against_anybody() {
+    let observer = found(&[Poll { stack: &[13, 23, 101, 15], ..Poll::default() }]);
+    // Whoever holds the lock was ready and not run.
+    let preempted = Poll { task: 2, tid: 11, stack: &[105, 15], cpu_ns: MS, delay_ns: 298 * MS, ..Poll::default() };
+    let waiting = found(&[Poll { stack: &[13, 101, 15], ..Poll::default() }, preempted]);
+    let unseen = found(&[Poll { delay_ns: 150 * MS, ..Poll::default() }]);
+    for found in [observer, waiting, unseen] {
+        assert!(found.is_empty(), "{found:#?}");
+    }
 }
 
 #[test]

@@ -93,7 +93,9 @@ pub(super) fn of_cycle(
     if let Some(over) = over {
         title.push_str(&match over.freed {
             Freed::Timeout => format!(", until a timeout ended it after {:.1} s", over.worst as f64 / 1e9),
-            Freed::Dropped => format!(", until one of them gave up or was dropped after {:.1} s", over.worst as f64 / 1e9),
+            Freed::Dropped => {
+                format!(", until one of them gave up or was dropped after {:.1} s", over.worst as f64 / 1e9)
+            }
             Freed::Not => ", until a timeout ends it".to_owned(),
         });
     } else if let Some(escape) = escape {
@@ -104,7 +106,11 @@ pub(super) fn of_cycle(
     Some(Finding {
         kind: shape.kind.to_owned(),
         severity: Severity::Critical,
-        confidence: if seen_whole && escape.is_none() && over.is_none() { shape.confidence } else { Confidence::Likely },
+        confidence: if seen_whole && escape.is_none() && over.is_none() {
+            shape.confidence
+        } else {
+            Confidence::Likely
+        },
         title,
         culprit: Culprit {
             task: Some(place::task(model, last.task)),

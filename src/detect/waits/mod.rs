@@ -100,12 +100,7 @@ pub(super) fn unseen(model: &Model) -> Option<&'static str> {
     )
 }
 
-pub(super) fn detect(
-    model: &Model,
-    past: &Past,
-    symbols: &mut Symbols,
-    thresholds: &Thresholds,
-) -> Vec<Outcome> {
+pub(super) fn detect(model: &Model, past: &Past, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Outcome> {
     let kinds = SHAPES.iter().map(|shape| shape.kind).chain([permit_leak::KIND]);
     if let Some(why) = unseen(model) {
         return kinds.map(|kind| Outcome::new(kind, Answer::CannotTell, why)).collect();

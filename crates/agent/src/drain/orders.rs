@@ -7,13 +7,7 @@ use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, TaskId};
 
 /// The events that say what was taken under a lock, and what locks these are.
-pub(crate) fn told(
-    at: Nanos,
-    task: TaskId,
-    held: &HeldLock,
-    locks: &mut Locks,
-    unwinder: &mut Unwinder,
-) -> Vec<Event> {
+pub(crate) fn told(at: Nanos, task: TaskId, held: &HeldLock, locks: &mut Locks, unwinder: &mut Unwinder) -> Vec<Event> {
     let mut events = Vec::new();
     let mut held_stack = None;
     for taken in &held.taken {

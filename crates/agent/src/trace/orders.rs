@@ -86,7 +86,10 @@ impl Pairs {
         if let Some(told) = self.told.get_mut(pair) {
             let better = whole && !told.whole;
             let due = now.saturating_sub(told.at) >= AGAIN;
-            if !better && !due && (told.times >= MOST_TELLINGS || (told.task == task && told.times >= MOST_TELLINGS / 2)) {
+            if !better
+                && !due
+                && (told.times >= MOST_TELLINGS || (told.task == task && told.times >= MOST_TELLINGS / 2))
+            {
                 return Worth::Nothing;
             }
             (told.times, told.task, told.at) = (told.times.saturating_add(1), task, now);
