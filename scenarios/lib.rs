@@ -48,6 +48,13 @@ pub mod sync_guard_across_await {
     pub mod fault;
 }
 
+/// A botanical garden.
+#[path = "watch-borrow-across-await"]
+pub mod watch_borrow_across_await {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A copy shop.
 #[path = "busy-poll"]
 pub mod busy_poll {
@@ -227,6 +234,7 @@ pub fn all() -> &'static [Scenario] {
         scenario!("blocking-call", blocking_call),
         scenario!("cpu-bound-poll", cpu_bound_poll),
         scenario!("sync-guard-across-await", sync_guard_across_await),
+        scenario!("watch-borrow-across-await", watch_borrow_across_await),
         scenario!("swallowed-panic", swallowed_panic),
         scenario!("busy-poll", busy_poll),
         scenario!("busy-poll-yield", busy_poll_yield),

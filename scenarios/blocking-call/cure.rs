@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -76,7 +77,8 @@ async fn serve(stream: TcpStream, shop: Arc<Shop>) -> io::Result<()> {
 
 async fn accept(listener: TcpListener, shop: Arc<Shop>) {
     while let Ok((stream, peer)) = listener.accept().await {
-        tokio::spawn(serve(stream, shop.clone()).instrument(info_span!("connection", %peer)));
+        let connection = monitored("connection", serve(stream, shop.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 
@@ -161,7 +163,7 @@ async fn run() -> Result<(), Failure> {
     for _ in 0..DISPLAYS {
         tokio::spawn(display(open.clone()));
     }
-    tokio::spawn(average(shop.clone()));
+    tokio::spawn(monitored("average", average(shop.clone())));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let service = listener.local_addr()?;
     tokio::spawn(accept(listener, shop));

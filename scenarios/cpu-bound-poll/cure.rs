@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Params, Version};
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -102,7 +103,8 @@ async fn serve(stream: TcpStream, logins: Arc<Logins>) -> Result<(), Failure> {
 
 async fn accept(listener: TcpListener, logins: Arc<Logins>) {
     while let Ok((stream, peer)) = listener.accept().await {
-        tokio::spawn(serve(stream, logins.clone()).instrument(info_span!("connection", %peer)));
+        let connection = monitored("connection", serve(stream, logins.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 
@@ -178,7 +180,7 @@ async fn run() -> Result<(), Failure> {
     for _ in 0..DEVICES {
         tokio::spawn(device(open.clone()));
     }
-    tokio::spawn(count(logins.clone()));
+    tokio::spawn(monitored("count", count(logins.clone())));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let service = listener.local_addr()?;
     tokio::spawn(accept(listener, logins));

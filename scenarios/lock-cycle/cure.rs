@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
@@ -188,7 +189,8 @@ async fn serve(stream: TcpStream, bank: Arc<Bank>) -> Result<(), Failure> {
 
 async fn accept(listener: TcpListener, bank: Arc<Bank>) {
     while let Ok((stream, peer)) = listener.accept().await {
-        tokio::spawn(serve(stream, bank.clone()).instrument(info_span!("connection", %peer)));
+        let connection = monitored("connection", serve(stream, bank.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 
@@ -232,9 +234,9 @@ async fn run() -> Result<(), Failure> {
     let settling = Journal::connect(address).await?;
     let auditing = Journal::connect(address).await?;
     let refreshing = Journal::connect(address).await?;
-    tokio::spawn(settler(bank.clone(), settling));
-    tokio::spawn(auditor(bank.clone(), auditing));
-    tokio::spawn(refresher(bank.clone(), refreshing));
+    tokio::spawn(monitored("settler", settler(bank.clone(), settling)));
+    tokio::spawn(monitored("auditor", auditor(bank.clone(), auditing)));
+    tokio::spawn(monitored("refresher", refresher(bank.clone(), refreshing)));
     let customers: Vec<_> = (0..CLIENTS).map(|id| tokio::spawn(customer(service, id, figures.clone()))).collect();
     for customer in customers {
         customer.await??;

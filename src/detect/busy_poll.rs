@@ -170,7 +170,7 @@ fn finding(model: &Model, thresholds: &Thresholds, group: &[Spinner<'_>]) -> Opt
                 How::Yield => "tokio::task::yield_now".to_owned(),
             }),
             stack: worst.blame.stack.clone(),
-            spans: Vec::new(),
+            spans: place::spans(model, worst.task, 0, u64::MAX),
         },
         occurrences: Occurrences { count: polls, total_ms: ms(lasted), worst_ms: 0.0, first_ns: first, last_ns: last },
         amplifiers: Vec::new(),

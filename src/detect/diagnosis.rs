@@ -158,7 +158,7 @@ pub struct Culprit {
     pub call: Option<String>,
     /// The stack, innermost frame first.
     pub stack: Vec<Frame>,
-    /// The program's own tracing spans around it, innermost first.
+    /// The program's own tracing spans around it, outermost first.
     pub spans: Vec<Span>,
 }
 
@@ -174,6 +174,9 @@ pub struct TaskRef {
     pub future: Option<String>,
     /// Where it was spawned.
     pub spawned_at: Option<Location>,
+    /// Of a victim: the program's own tracing spans it waits in, outermost first, where they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<Span>,
 }
 
 /// A place in source code.

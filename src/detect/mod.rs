@@ -2,6 +2,8 @@
 //!
 //! Everything here is a pure function of the model and may be called again and again while a program runs.
 
+#[cfg(test)]
+mod beside;
 mod busy_poll;
 mod diagnosis;
 mod lock_order_inversion;

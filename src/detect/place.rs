@@ -2,7 +2,7 @@
 
 use pollscope_recording::{Place, TaskId};
 
-use super::{Frame, Location, TaskRef};
+use super::{Frame, Location, Span, TaskRef};
 use crate::model::Model;
 use crate::symbols;
 
@@ -84,7 +84,17 @@ pub(super) fn task(model: &Model, id: TaskId) -> TaskRef {
         name: facts.map(|facts| facts.name.clone()).filter(|name| !name.is_empty()),
         future: None,
         spawned_at: facts.and_then(|facts| location(&facts.spawned)),
+        spans: Vec::new(),
     }
+}
+
+/// The program's spans that a task was in, as last told between two times.
+pub(super) fn spans(model: &Model, task: TaskId, from: u64, to: u64) -> Vec<Span> {
+    let spans = model.spans_of(task, from, to).iter();
+    let fields = |span: &pollscope_recording::Span| {
+        span.fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    };
+    spans.map(|span| Span { name: span.name.to_string(), fields: fields(span) }).collect()
 }
 
 /// A task in running text.

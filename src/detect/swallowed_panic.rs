@@ -123,7 +123,7 @@ fn finding(
             at,
             call: blame.call.clone(),
             stack: blame.stack.clone(),
-            spans: Vec::new(),
+            spans: place::spans(model, first.task, first.at, first.at),
         },
         occurrences: Occurrences {
             count: panics.len() as u64,

@@ -5,6 +5,8 @@
 
 mod build;
 mod facts;
+mod gauges;
+mod levels;
 mod orders;
 mod series;
 mod spins;
@@ -12,9 +14,11 @@ mod spins;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use facts::*;
+pub use gauges::{MemoryFacts, PoolFacts, Stretch};
+pub use levels::Level;
 pub use orders::*;
 use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId, WaitId};
-pub use series::{FIRST_WIDTH, Lane, Open, Series};
+pub use series::{FIRST_WIDTH, Lane, Open, PoolLane, Series};
 pub use spins::*;
 
 /// Most stalls, delays and late beats kept one by one; what comes later is only counted.
@@ -65,6 +69,12 @@ pub struct Model {
     pub awaited: HashSet<Place>,
     /// Panics of tasks, in the order they came.
     pub panics: Vec<PanicFacts>,
+    /// Memory in RAM; `None` if it was not told.
+    pub memory: Option<MemoryFacts>,
+    /// Stretches in which the program was throttled.
+    pub throttled: Vec<Stretch>,
+    /// Blocking pools by runtime, as far as they were told.
+    pub pools: BTreeMap<u64, PoolFacts>,
     /// Polls seen.
     pub polls: u64,
     /// Time spent in them.
@@ -87,6 +97,8 @@ pub struct Model {
     pub ended: Option<String>,
     /// Stalls that a window of polls told next may still overlap with.
     recent_stalls: Vec<StallKey>,
+    /// Spans of the program's that tasks were in.
+    spans: BTreeMap<TaskId, gauges::Moments>,
     polls_by_cost: u64,
     dead_tasks: usize,
 }

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 
 use pollscope_recording::{Event, Nanos, TaskId};
 
+use super::Level;
+
 /// Width of a bucket at first; about the window in which the agent counts polls.
 pub const FIRST_WIDTH: Nanos = 100_000_000;
 /// Most buckets.
 const MOST_BUCKETS: usize = 600;
 /// Most threads with a lane of their own.
 const MOST_THREADS: usize = 64;
+/// Most blocking pools with a lane of their own.
+const MOST_POOLS: usize = 8;
 /// Most long polls kept one by one.
 const MOST_STALLS: usize = 5_000;
 /// Most sums kept of polls whose window has not come yet.
@@ -37,6 +41,12 @@ pub struct Series {
     pub beats: u64,
     /// The threads that polled, by kernel id.
     pub lanes: BTreeMap<u64, Lane>,
+    /// Memory in RAM, in bytes.
+    pub memory: Level,
+    /// Blocking pools, by runtime.
+    pub pools: BTreeMap<u64, PoolLane>,
+    /// Time the program was throttled in each bucket, in nanoseconds, added up over the CPUs.
+    pub throttled: Vec<Nanos>,
     /// Polls that were open for long.
     pub stalls: Vec<Open>,
     /// Long polls beyond those kept.
@@ -54,6 +64,17 @@ pub struct Lane {
     pub role: String,
     /// Time in polls in each bucket, in nanoseconds.
     pub busy: Vec<Nanos>,
+}
+
+/// What one blocking pool did.
+#[derive(Debug, Clone, Default)]
+pub struct PoolLane {
+    /// Threads at work.
+    pub busy: Level,
+    /// Closures that waited for a thread.
+    pub queued: Level,
+    /// The most threads there were.
+    pub threads: u64,
 }
 
 /// A poll that was open for long.
@@ -81,6 +102,9 @@ impl Default for Series {
             late: Vec::new(),
             beats: 0,
             lanes: BTreeMap::new(),
+            memory: Level::default(),
+            pools: BTreeMap::new(),
+            throttled: Vec::new(),
             stalls: Vec::new(),
             stalls_not_kept: 0,
             open: BTreeMap::new(),
@@ -140,6 +164,24 @@ impl Series {
                 self.beats += 1;
                 self.lateness(beat.due.saturating_add(beat.late_ns), beat.late_ns);
             }
+            Event::Memory(memory) => {
+                let bucket = self.bucket(at);
+                self.memory.tell(bucket, memory.resident_bytes);
+            }
+            Event::BlockingPool(pool) => {
+                let bucket = self.bucket(at);
+                if self.pools.len() < MOST_POOLS || self.pools.contains_key(&pool.runtime) {
+                    let lane = self.pools.entry(pool.runtime).or_default();
+                    lane.busy.tell(bucket, pool.threads.saturating_sub(pool.idle));
+                    lane.queued.tell(bucket, pool.queued);
+                    lane.threads = lane.threads.max(pool.threads);
+                }
+            }
+            Event::Throttled(one) => {
+                self.spread(one.from, at, one.throttled_ns, |series, index, part| {
+                    grow(&mut series.throttled, index, part);
+                });
+            }
             _ => {}
         }
     }
@@ -183,6 +225,12 @@ impl Series {
             merge(&mut self.late, Ord::max);
             for lane in self.lanes.values_mut() {
                 merge(&mut lane.busy, |a, b| a.saturating_add(b));
+            }
+            merge(&mut self.throttled, |a, b| a.saturating_add(b));
+            self.memory.merge();
+            for pool in self.pools.values_mut() {
+                pool.busy.merge();
+                pool.queued.merge();
             }
         }
         self.index(at)
@@ -292,6 +340,23 @@ mod tests {
         assert!(series.len() <= MOST_BUCKETS, "{}", series.len());
         assert_eq!(series.polls.iter().sum::<u64>(), 30_000);
         assert_eq!(series.late.iter().max(), Some(&9999));
+    }
+
+    #[test]
+    fn what_is_told_rarely_stands_and_is_bounded_too() {
+        use pollscope_recording::{BlockingPool, Memory, Throttled};
+        let events = (1..5_000u64).flat_map(|n| {
+            let (at, from) = (n * 500 * MS, (n - 1) * 500 * MS);
+            let pool = BlockingPool { at, runtime: n, threads: n, idle: 1, queued: 2 };
+            let throttled = Throttled { at, from, times: 1, throttled_ns: 7 };
+            [Memory { at, resident_bytes: n }.into(), pool.into(), throttled.into()]
+        });
+        let series = of(&events.collect::<Vec<_>>());
+        assert!(series.memory.values(series.len()).len() <= MOST_BUCKETS && series.memory.peak() == 4999);
+        assert!(series.memory.values(series.len()).is_sorted());
+        assert_eq!(series.throttled.iter().sum::<u64>(), 7 * 4999);
+        assert_eq!((series.pools.len(), series.pools[&3].busy.peak()), (MOST_POOLS, 2));
+        assert_eq!(series.pools[&3].queued.values(series.len()).last(), Some(&2));
     }
 
     #[test]

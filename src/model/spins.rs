@@ -124,7 +124,7 @@ impl Model {
                     panic.ended = Some(end.awaited);
                 }
             }
-            _ => {}
+            _ => self.feed_gauges(event),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::ring::tests::ring_of;
 use crate::detect::{
     Answer, Check, Confidence, Culprit, Diagnosis, Evidence, Finding, Frame, Location, Observer, Occurrences, Program,
-    Severity, Stretch, TaskRef, Verdict, Victim,
+    Severity, Span, Stretch, TaskRef, Verdict, Victim,
 };
 
 fn place(file: &str, line: u32, function: Option<&str>) -> Location {
@@ -34,7 +34,10 @@ pub(super) fn blocking() -> Diagnosis {
                 frame("read", "/rustc/1/library/std/src/io.rs"),
                 frame("shop::ask::{{closure}}", "src/main.rs"),
             ],
-            spans: Vec::new(),
+            spans: vec![
+                Span { name: "request".into(), fields: [("id".to_owned(), "7".to_owned())].into() },
+                Span { name: "ask".into(), ..Span::default() },
+            ],
         },
         occurrences: Occurrences {
             count: 2,
@@ -98,13 +101,16 @@ pub(super) fn hostile() -> Diagnosis {
     diagnosis.checks.push(Check { kind: attack.clone(), answer: Answer::Found, why: attack.clone() });
     for finding in &mut diagnosis.findings {
         let at = place(&long, 7, Some(&attack));
-        let task = TaskRef { id: 9, name: Some(attack.clone()), future: None, spawned_at: Some(at.clone()) };
+        let spans = vec![Span { name: attack.clone(), fields: [(long.clone(), attack.clone())].into() }];
+        let (name, spawned_at) = (Some(attack.clone()), Some(at.clone()));
+        let task = TaskRef { id: 9, name, future: None, spawned_at, spans: spans.clone() };
         finding.kind = attack.clone();
         finding.title = attack.clone();
         finding.repair = attack.clone();
         finding.read_more = "javascript:alert(3)".into();
         finding.amplifiers = vec![attack.clone()];
         finding.culprit.call = Some(attack.clone());
+        finding.culprit.spans = spans;
         for frame in &mut finding.culprit.stack {
             frame.function = attack.clone();
             frame.file = Some(long.clone());

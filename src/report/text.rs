@@ -82,6 +82,9 @@ fn whole(page: &mut Page, finding: &Finding) {
     if let Some(task) = &culprit.task {
         page.field("task", &task_text(task));
     }
+    if !culprit.spans.is_empty() {
+        page.field("in span", &Text::plain(&words::spans(&culprit.spans)));
+    }
     stack(page, &culprit.stack);
     if let Some(graph) = &finding.graph {
         ring::draw(page, graph);
@@ -250,10 +253,11 @@ fn shortened(function: &str, columns: usize) -> Option<String> {
 
 fn task_text(task: &TaskRef) -> Text {
     let text = Text::plain(&words::task(task));
-    match &task.spawned_at {
+    let text = match &task.spawned_at {
         Some(at) => text.and(" spawned at ").and(&words::spot(at)),
         None => text,
-    }
+    };
+    if task.spans.is_empty() { text } else { text.and(" in span ").and(&words::spans(&task.spans)) }
 }
 
 fn tag(finding: &Finding) -> Text {
@@ -297,6 +301,7 @@ mod tests {
         assert!(text.starts_with("shop, 3.0 s, 1807 polls: 1 fault\n"), "{text}");
         assert!(text.contains("critical: blocking-call (proven)\n"), "{text}");
         assert!(text.contains("where     src/main.rs:7  in shop::ask  calls std::io::Read::read\n"), "{text}");
+        assert!(text.contains("  in span   request{id=7} > ask\n"), "{text}");
         assert!(text.contains("2 times, worst 900.0 ms, 1.50 s in all"), "{text}");
         assert!(text.contains("evidence  900.0 ms  longest poll\n              221 µs  of it on the CPU\n"), "{text}");
         assert!(text.contains("1 other frame of libraries and the runtime folded"), "{text}");

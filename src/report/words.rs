@@ -1,6 +1,8 @@
 //! How figures, places and tasks are put into words: the same in every report.
 
-use crate::detect::{Confidence, Diagnosis, Edge, Frame, Graph, Location, Node, NodeType, Severity, TaskRef, Verdict};
+use crate::detect::{
+    Confidence, Diagnosis, Edge, Frame, Graph, Location, Node, NodeType, Severity, Span, TaskRef, Verdict,
+};
 use std::borrow::Cow;
 
 /// The verdict in a few words.
@@ -102,6 +104,17 @@ pub(super) fn task(task: &TaskRef) -> String {
         (None, Some(future)) => format!("task {} ({future})", task.id),
         (None, None) => format!("task {}", task.id),
     }
+}
+
+/// Spans as a log line shows them: `request{id=7} > thumbnail`.
+pub(super) fn spans(spans: &[Span]) -> String {
+    let shown: Vec<String> = spans.iter().map(span).collect();
+    shown.join(" > ")
+}
+
+fn span(span: &Span) -> String {
+    let fields: Vec<String> = span.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if fields.is_empty() { span.name.clone() } else { format!("{}{{{}}}", span.name, fields.join(" ")) }
 }
 
 /// The label of a node without the place that is shown beside it.

@@ -47,7 +47,14 @@ fn each_file_of_a_run_says_what_happened() {
     assert!(titles(&folder.join("cpu.svg")).iter().any(|title| title.contains("argon2::")));
 
     console_and_recording_agree(&folder);
-    rows_go_on(&folder.join("metrics.jsonl"));
+    let rows = rows_go_on(&folder.join("metrics.jsonl"));
+    let tasks = rows.last().unwrap()["tasks"].as_object().unwrap();
+    assert_eq!(tasks.keys().collect::<Vec<_>>(), ["connection", "count"]);
+    let connection = &tasks["connection"];
+    let count = |name: &str| connection[name].as_u64().unwrap();
+    assert!(count("instrumented_count") > 0 && count("total_poll_count") >= count("first_poll_count"), "{connection}");
+    // Logging in is what takes the time, here as in the spans.
+    assert!(count("total_slow_poll_count") > 0 && count("total_poll_duration_ns") > 100_000_000, "{connection}");
 }
 
 #[test]
@@ -257,6 +264,14 @@ fn rows_go_on(path: &Path) -> Vec<Value> {
         }
         for name in row["interval"].as_object().unwrap().keys() {
             assert!(head["units"][name].is_string(), "{name} has a unit");
+        }
+        for (task, figures) in row["tasks"].as_object().into_iter().flatten() {
+            for (name, value) in figures.as_object().unwrap() {
+                let (value, known) = (value.as_u64().unwrap(), sums.entry(format!("{task}.{name}")).or_default());
+                assert!(value >= *known, "{task}: {name} fell from {known} to {value}");
+                assert!(head["units"][name].is_string(), "{name} has a unit");
+                *known = value;
+            }
         }
         polls += row["interval"]["total_polls_count"].as_u64().unwrap();
     }

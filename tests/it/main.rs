@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod borrows;
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;

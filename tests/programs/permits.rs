@@ -39,7 +39,7 @@ pub(super) async fn returned_pool() {
             }
             sleep(ms(50)).await;
             let _first = Connection::of(&pool).await;
-            sleep(ms(30)).await;
+            sleep(ms(300)).await;
             let _second = second(&pool).await;
         });
     }
@@ -57,7 +57,7 @@ pub(super) async fn patient() {
     for (first, second) in [(left.clone(), right.clone()), (right, left)] {
         tokio::spawn(async move {
             let _held = first.lock().await;
-            sleep(ms(30)).await;
+            sleep(ms(300)).await;
             drop(timeout(ms(30_000), second.lock()).await); // patient
         });
     }

@@ -68,7 +68,7 @@ async fn abba() {
     for (first, second) in [(left.clone(), right.clone()), (right, left)] {
         tokio::spawn(async move {
             let held = first.lock().await;
-            sleep(ms(30)).await;
+            sleep(ms(300)).await;
             let _both = *held + *second.lock().await; // abba
         });
     }
@@ -81,17 +81,17 @@ async fn three_kinds() {
     let (written, other_gate, other_lock) = (book.clone(), gate.clone(), lock.clone());
     tokio::spawn(async move {
         let _held = book.read().await;
-        sleep(ms(30)).await;
+        sleep(ms(300)).await;
         let _open = gate.acquire().await; // three_kinds
     });
     tokio::spawn(async move {
         let _open = other_gate.acquire().await;
-        sleep(ms(30)).await;
+        sleep(ms(300)).await;
         *lock.lock().await += 1; // three_kinds
     });
     tokio::spawn(async move {
         let _held = other_lock.lock().await;
-        sleep(ms(30)).await;
+        sleep(ms(300)).await;
         *written.write().await += 1; // three_kinds
     });
     forever().await;
@@ -111,7 +111,7 @@ async fn ring(tasks: usize) {
         let (first, second) = (locks[number].clone(), locks[(number + 1) % tasks].clone());
         tokio::spawn(async move {
             let held = first.lock().await;
-            sleep(ms(30)).await;
+            sleep(ms(300)).await;
             let _both = *held + *second.lock().await; // triangle five
         });
     }
@@ -123,12 +123,12 @@ async fn mixed() {
     let (other_lock, other_gate) = (lock.clone(), gate.clone());
     tokio::spawn(async move {
         let _open = gate.acquire().await;
-        sleep(ms(30)).await;
+        sleep(ms(300)).await;
         *lock.write().await += 1; // mixed
     });
     tokio::spawn(async move {
         let _held = other_lock.read().await;
-        sleep(ms(30)).await;
+        sleep(ms(300)).await;
         let _open = other_gate.acquire().await; // mixed
     });
     forever().await;
@@ -139,7 +139,7 @@ async fn owned() {
     for (first, second) in [(left.clone(), right.clone()), (right, left)] {
         tokio::spawn(async move {
             let held = first.lock_owned().await;
-            sleep(ms(30)).await;
+            sleep(ms(300)).await;
             let _both = *held + *second.lock_owned().await; // owned
         });
     }
@@ -164,11 +164,11 @@ async fn reread() {
     let written = lock.clone();
     tokio::spawn(async move {
         let held = lock.read().await;
-        sleep(ms(60)).await;
+        sleep(ms(600)).await;
         let _sum = *held + *lock.read().await; // reread
     });
     tokio::spawn(async move {
-        sleep(ms(30)).await;
+        sleep(ms(300)).await;
         *written.write().await += 1;
     });
     forever().await;
@@ -189,7 +189,7 @@ async fn pool() {
         let pool = pool.clone();
         tokio::spawn(async move {
             let _first = pool.acquire().await;
-            sleep(ms(30)).await;
+            sleep(ms(300)).await;
             let _second = pool.acquire().await; // pool
         });
     }
@@ -239,7 +239,7 @@ async fn futurelock() {
     let holder = lock.clone();
     tokio::spawn(async move {
         let _held = holder.lock().await;
-        sleep(ms(100)).await;
+        sleep(ms(600)).await;
     });
     tokio::spawn(async move {
         sleep(ms(20)).await;

@@ -2,6 +2,8 @@
 
 mod locks;
 mod orders;
+mod said_aside;
+mod samples;
 
 use crate::clock;
 use crate::hooks;
@@ -14,6 +16,8 @@ use crate::table::Table;
 use locks::Locks;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
+use said_aside::SaidAside;
+use samples::Samples;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -28,6 +32,8 @@ struct Drain {
     writer: Writer,
     locks: Locks,
     suspects: Suspects,
+    samples: Samples,
+    aside: SaidAside,
     unwinder: Unwinder,
     /// Static texts, shared with every event that names them.
     texts: HashMap<(usize, usize), Text>,
@@ -55,6 +61,8 @@ pub(crate) fn run(session: &'static Session, writer: Writer) {
         writer,
         locks: Locks::default(),
         suspects: Suspects::default(),
+        samples: Samples::new(now),
+        aside: SaidAside::default(),
         unwinder: Unwinder::new(),
         texts: HashMap::new(),
         threads: HashMap::new(),
@@ -150,7 +158,15 @@ impl Drain {
         }
         own.for_each(|event| self.write(event));
         let ripe = self.locks.ripe(now, &mut self.unwinder);
-        ripe.into_iter().for_each(|event| self.write(event));
+        for event in ripe {
+            #[cfg(feature = "tracing")]
+            if let Some(spans) = self.aside.beside(&event) {
+                self.write(spans);
+            }
+            self.write(event);
+        }
+        let samples = self.samples.turn(now, last, self.session);
+        samples.into_iter().for_each(|event| self.write(event));
         if last || now - self.window >= WINDOW {
             self.summarize(&slots, now);
             slots.iter().zip(ended).filter(|(_, ended)| *ended).for_each(|(slot, _)| self.part(slot, now));
@@ -202,8 +218,15 @@ impl Drain {
                 orders::ended(task);
                 self.write(words::TaskEnd { at, task });
             }
+            What::Named { task, name } => self.aside.named(task, name),
+            #[cfg(feature = "tracing")]
+            What::InSpans { task, wait, spans } => {
+                let event = self.aside.in_spans(at, task, wait, spans);
+                event.into_iter().for_each(|event| self.write(event));
+            }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
                 self.locks.spawned(task, parent);
+                let name = self.aside.name(task).or(name);
                 let event = words::Task {
                     at,
                     task,
@@ -269,6 +292,8 @@ impl Drain {
                 events.into_iter().for_each(|event| self.write(event));
             }
             What::WaitEnd { wait, ready } => {
+                #[cfg(feature = "tracing")]
+                self.aside.wait_ended(wait);
                 let event = self.locks.wait_end(at, wait, ready);
                 event.into_iter().for_each(|event| self.write(event));
             }

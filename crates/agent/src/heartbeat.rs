@@ -20,8 +20,9 @@ pub(crate) const LATE: Nanos = 10_000_000;
 /// Starts the heartbeat on the runtime the caller is inside of, which must have a time driver.
 pub(crate) fn start(runtime: &Arc<RuntimeState>) {
     slots::quietly(|| {
-        let state = runtime.clone();
-        let task = tokio::spawn(beat(state));
+        #[cfg(tokio_unstable)]
+        runtime.is_entered();
+        let task = tokio::spawn(beat(Beating(runtime.clone())));
         runtime.heartbeat.store(task_number(task.id()), Ordering::Release);
     });
 }
@@ -87,17 +88,18 @@ pub(crate) fn can_beat() -> bool {
     has_timers && !is_clock_paused()
 }
 
-/// Ends the heartbeat however its task ends.
+/// Ends the heartbeat however its task ends, which at the latest is with its runtime.
 struct Beating(Arc<RuntimeState>);
 
 impl Drop for Beating {
     fn drop(&mut self) {
         self.0.beating.store(false, Ordering::Release);
+        #[cfg(tokio_unstable)]
+        self.0.is_gone();
     }
 }
 
-async fn beat(runtime: Arc<RuntimeState>) {
-    let beating = Beating(runtime);
+async fn beat(beating: Beating) {
     let runtime = &beating.0;
     let mut count = 0;
     while !is_clock_paused() {

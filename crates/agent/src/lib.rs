@@ -20,7 +20,13 @@
 //! | feature `layer`: `layer()` | the same, in a program with a subscriber of its own |
 //!
 //! Feature `collectors` adds console-subscriber, tracing-flame, pprof and tokio-metrics to [`main`](macro@main), asleep
-//! unless `POLLSCOPE_COLLECT` names some of them and `POLLSCOPE_COLLECT_DIR` a folder.
+//! unless `POLLSCOPE_COLLECT` names some of them and `POLLSCOPE_COLLECT_DIR` a folder. [`monitored`] gives futures names
+//! under which tokio-metrics measures them.
+//!
+//! With the tracing source a recording also says in which of the program's own spans, of level INFO and above, a task
+//! was stuck. `POLLSCOPE_SPANS` says what of them: `names` for their names alone, `numbers` (the default) for fields that
+//! are numbers or truth values too, `all` for texts too, cut at 64 bytes, and `off` for nothing. Texts are not the
+//! default since among them are the passwords and the names of people, and a recording is passed on.
 
 #[cfg(not(unix))]
 compile_error!("pollscope-agent supports Unix only");
@@ -29,6 +35,7 @@ mod clock;
 mod drain;
 mod heartbeat;
 mod hooks;
+mod monitored;
 mod panics;
 mod raw;
 #[cfg(doctest)]
@@ -46,6 +53,7 @@ mod wakes;
 mod watchdog;
 mod workers;
 
+pub use monitored::monitored;
 pub use pollscope_agent_macros::main;
 
 use raw::StaticPlace;

@@ -62,7 +62,10 @@ fn note(info: &PanicHookInfo<'_>) {
     let place = info.location().map(|at| (at.file().into(), at.line(), at.column()));
     let message = info.payload().downcast_ref::<&'static str>().copied().unwrap_or("");
     let stack = slot.bounds.as_ref().and_then(capture_here).map(Box::new);
-    slot.note(clock::now(), What::Panic { task, place, message, stack });
+    let now = clock::now();
+    #[cfg(feature = "tracing")]
+    crate::trace::user_spans::note(slot, now, task);
+    slot.note(now, What::Panic { task, place, message, stack });
 }
 
 #[cfg(feature = "tracing")]

@@ -2,6 +2,8 @@
 //! them.
 
 use crate::stack::RawStack;
+#[cfg(feature = "tracing")]
+use crate::trace::user_spans::Live;
 use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -84,6 +86,11 @@ pub(crate) enum What {
         spawned: StaticPlace,
         parent: TaskId,
     },
+    /// The name of a task that is spawned next.
+    Named {
+        task: TaskId,
+        name: Box<str>,
+    },
     End {
         task: TaskId,
     },
@@ -143,6 +150,13 @@ pub(crate) enum What {
     /// Everything a wait asks for is its own now; its task has yet to poll it.
     Granted {
         wait: WaitId,
+    },
+    /// The program's own spans that the task is in; `wait` is 0 if that matters at once, and otherwise a wait that begins.
+    #[cfg(feature = "tracing")]
+    InSpans {
+        task: TaskId,
+        wait: WaitId,
+        spans: Arc<Live>,
     },
     WaitEnd {
         wait: WaitId,

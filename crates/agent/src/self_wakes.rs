@@ -3,7 +3,7 @@
 //! looked at, for one window of the drain's.
 
 #[cfg(feature = "tracing")]
-use crate::{clock, raw::What, slots, stack::capture_here};
+use crate::{clock, raw::What, slots, stack::capture_here, trace::user_spans};
 use pollscope_recording::{Nanos, SelfWakes, TaskId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,7 +39,9 @@ fn count(task: TaskId, woke: bool) {
             let before = OWN.fetch_add(1, Ordering::Relaxed);
             if before >= SKIP.load(Ordering::Relaxed) && WANTED.swap(false, Ordering::Relaxed) {
                 let stack = slot.bounds.as_ref().and_then(capture_here).map(Box::new);
-                slot.note(clock::now(), What::SelfWake { task, woke, stack });
+                let now = clock::now();
+                user_spans::note(slot, now, task);
+                slot.note(now, What::SelfWake { task, woke, stack });
             }
         }
         _ if !woke => {}

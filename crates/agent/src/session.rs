@@ -16,6 +16,11 @@ pub(crate) struct RuntimeState {
     pub(crate) timers: AtomicBool,
     /// tokio's id of the runtime, once a thread of ours was inside of it.
     pub(crate) tokio: OnceLock<tokio::runtime::Id>,
+    /// The runtime itself, for as long as its heartbeat lives: who held it longer would keep its parts from being freed.
+    #[cfg(tokio_unstable)]
+    handle: Mutex<Option<tokio::runtime::Handle>>,
+    #[cfg(tokio_unstable)]
+    gone: AtomicBool,
     /// tokio's id of our heartbeat task; 0 while there is none. Its polls are not the program's.
     pub(crate) heartbeat: AtomicU64,
     /// tokio's id of the task that told which of our runtimes this is; 0 if none had to.
@@ -39,6 +44,30 @@ impl RuntimeState {
     pub(crate) fn is_own(&self, task: u64) -> bool {
         self.heartbeat.load(Ordering::Relaxed) == task || self.probe.load(Ordering::Relaxed) == task
     }
+
+    /// The caller is inside this runtime, and tells when it ends by [`Self::is_gone`].
+    #[cfg(tokio_unstable)]
+    pub(crate) fn is_entered(&self) {
+        let handle = tokio::runtime::Handle::try_current().ok();
+        self.gone.store(false, Ordering::Release);
+        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    }
+
+    /// The runtime ends: the drain lets go of it, since a worker must not wait for a lock.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn is_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Asks the runtime, if it is still there; for the drain.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn with_handle<T>(&self, ask: impl FnOnce(&tokio::runtime::Handle) -> T) -> Option<T> {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.gone.load(Ordering::Acquire) {
+            *handle = None;
+        }
+        handle.as_ref().map(ask)
+    }
 }
 
 pub(crate) struct Session {
@@ -52,6 +81,8 @@ pub(crate) struct Session {
     pub(crate) stop: AtomicBool,
     pub(crate) full: bool,
     pub(crate) tracing: bool,
+    #[cfg(feature = "tracing")]
+    pub(crate) spans: crate::trace::user_spans::Recorded,
     pub(crate) spans_seen: AtomicBool,
     pub(crate) tasks_seen: AtomicBool,
     /// Some runtime of the program has our hooks.
@@ -137,6 +168,8 @@ impl Session {
             stop: AtomicBool::new(false),
             full: std::env::var("POLLSCOPE_LEVEL").is_ok_and(|level| level == "full"),
             tracing: crate::wants_tracing(),
+            #[cfg(feature = "tracing")]
+            spans: crate::trace::user_spans::Recorded::from_environment(),
             spans_seen: AtomicBool::new(false),
             tasks_seen: AtomicBool::new(false),
             hooked: AtomicBool::new(false),
@@ -197,6 +230,10 @@ impl Session {
             id: runtimes.len() as u64 + 1,
             timers: AtomicBool::new(timers),
             tokio: OnceLock::new(),
+            #[cfg(tokio_unstable)]
+            handle: Mutex::default(),
+            #[cfg(tokio_unstable)]
+            gone: AtomicBool::new(false),
             heartbeat: AtomicU64::new(0),
             probe: AtomicU64::new(0),
             beats: AtomicU64::new(0),

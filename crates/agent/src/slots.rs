@@ -8,6 +8,8 @@ use crate::ring::Ring;
 use crate::session;
 use crate::stack::ThreadBounds;
 use crate::table::Table;
+#[cfg(feature = "tracing")]
+use crate::trace::{Span, user_spans::SpanStack};
 use pollscope_recording::{Nanos, TaskId};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -26,6 +28,9 @@ struct OpenPoll {
     since: AtomicU64,
     /// The runtime whose hooks opened it; 0 for a root future and for a task told by tracing.
     hooks: AtomicU64,
+    /// Spans of the program's that were entered before it.
+    #[cfg(feature = "tracing")]
+    spans: AtomicUsize,
 }
 
 pub(crate) struct Slot {
@@ -42,6 +47,9 @@ pub(crate) struct Slot {
     version: AtomicU64,
     depth: AtomicUsize,
     open: [OpenPoll; DEPTH],
+    /// The program's own spans.
+    #[cfg(feature = "tracing")]
+    pub(crate) spans: SpanStack,
     /// Set by the watchdog: the owner notes its CPU clock when this poll ends.
     pub(crate) watched: AtomicBool,
     /// End of the last watched poll, and the thread's CPU clock then.
@@ -119,6 +127,13 @@ pub(crate) fn current() -> Option<&'static Slot> {
     CURRENT.try_with(|cell| cell.get().or_else(|| make(cell))).ok().flatten()
 }
 
+/// The slot of this thread, if it has one.
+#[cfg(feature = "tracing")]
+#[inline]
+pub(crate) fn known() -> Option<&'static Slot> {
+    CURRENT.try_with(Cell::get).ok().flatten()
+}
+
 #[cold]
 fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
     let session = session::get()?;
@@ -137,6 +152,8 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         version: AtomicU64::new(0),
         depth: AtomicUsize::new(0),
         open: Default::default(),
+        #[cfg(feature = "tracing")]
+        spans: SpanStack::default(),
         watched: AtomicBool::new(false),
         watched_end: AtomicU64::new(0),
         watched_cpu: AtomicU64::new(0),
@@ -176,6 +193,8 @@ impl Slot {
                 open.task.store(task, Ordering::Relaxed);
                 open.since.store(now, Ordering::Relaxed);
                 open.hooks.store(hooks, Ordering::Relaxed);
+                #[cfg(feature = "tracing")]
+                open.spans.store(self.spans.depth(), Ordering::Relaxed);
             }
             self.depth.store(depth + 1, Ordering::Relaxed);
         });
@@ -244,6 +263,12 @@ impl Slot {
         };
         std::sync::atomic::fence(Ordering::Acquire);
         (before & 1 == 0 && self.version.load(Ordering::Relaxed) == before).then_some(seen)
+    }
+
+    /// The innermost of the program's spans that was entered in the open poll.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn span_of_poll(&self) -> Option<Span> {
+        self.spans.innermost(self.innermost()?.spans.load(Ordering::Relaxed))
     }
 
     #[inline]

@@ -8,6 +8,7 @@ mod names;
 mod operations;
 pub(crate) mod orders;
 pub(crate) mod subscriber;
+pub(crate) mod user_spans;
 
 use crate::clock;
 use crate::panics;
@@ -47,6 +48,8 @@ const OPERATION: u64 = 10;
 const OTHER: u64 = 11;
 /// A task of the scheduler in a program without our hooks: tracing alone tells of it.
 const UNHOOKED_TASK: u64 = 12;
+/// A span of the program's own.
+const USER: u64 = 13;
 
 impl Span {
     fn new(tag: u64, number: u64) -> Span {
@@ -198,6 +201,10 @@ fn new_task(session: &Session, fields: Fields) -> Span {
     // a blocking closure of tokio's: it is no task of the program.
     let worker = fields.file.is_some_and(|file| file.contains("/tokio-") && file.ends_with("worker.rs"));
     if tag == TASK || worker {
+        // Only its name is in no hook.
+        if let (false, Some(name), Some(slot)) = (worker, fields.name, slots::current()) {
+            slot.note(clock::now(), What::Named { task: fields.task, name });
+        }
         return if worker { Span::new(OTHER, fields.task) } else { span };
     }
     keep(span, Operation::default());
@@ -236,9 +243,12 @@ fn new_resource(fields: &Fields) -> Span {
     span
 }
 
-/// A span of tokio's is entered.
+/// A span is entered.
 #[inline]
 pub(crate) fn enter(span: Span) {
+    if span.tag() == USER {
+        return user_spans::enter(span);
+    }
     if matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK) {
         panics::entered();
     }
@@ -252,9 +262,12 @@ pub(crate) fn enter(span: Span) {
     }
 }
 
-/// A span of tokio's is left.
+/// A span is left.
 #[inline]
 pub(crate) fn exit(span: Span) {
+    if span.tag() == USER {
+        return user_spans::exit(span);
+    }
     if matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK) {
         panics::left(span.number());
         if std::thread::panicking() {
@@ -278,6 +291,9 @@ pub(crate) fn exit(span: Span) {
 /// One more handle to a span.
 #[inline]
 pub(crate) fn clone_span(span: Span) {
+    if span.tag() == USER {
+        return user_spans::clone(span);
+    }
     if span.is_counted() {
         with_alive(span, |alive| {
             if let Some(alive) = alive.get_mut(&span.0) {
@@ -289,6 +305,9 @@ pub(crate) fn clone_span(span: Span) {
 
 /// One handle less; true when it was the last.
 pub(crate) fn close(span: Span) -> bool {
+    if span.tag() == USER {
+        return user_spans::close(span);
+    }
     if !span.is_counted() {
         return false;
     }

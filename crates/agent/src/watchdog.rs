@@ -6,7 +6,11 @@ use crate::heartbeat;
 use crate::session::Session;
 use crate::slots::{Open, Slot};
 use crate::stack::Sampler;
+#[cfg(feature = "tracing")]
+use crate::trace::user_spans::{self, Live};
 use crate::workers::Workers;
+#[cfg(feature = "tracing")]
+use pollscope_recording::InSpans;
 use pollscope_recording::{FutexWait, LateBeat, Nanos, Stall, StallEnd};
 use std::collections::HashMap;
 use std::fs::File;
@@ -31,6 +35,9 @@ struct Watched {
     run_delay: Nanos,
     next_look: Nanos,
     reported: bool,
+    /// The innermost span of the program's that was told of it.
+    #[cfg(feature = "tracing")]
+    span: Option<Arc<Live>>,
     /// Looks in a row that found it too restless for a stack; `None` before the first look after it was seen.
     restless: Option<u32>,
 }
@@ -94,6 +101,8 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
             run_delay: run_delay(thread, slot.tid),
             next_look: open.since + STALL,
             reported: false,
+            #[cfg(feature = "tracing")]
+            span: None,
             restless: None,
         });
         return;
@@ -118,6 +127,8 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
         session.not_observable(problem);
     }
     let (now, cpu, delay) = (clock::now(), clock::thread_cpu(slot.tid), run_delay(thread, slot.tid));
+    #[cfg(feature = "tracing")]
+    let span = user_spans::of_poll(&slot);
     let Some(watched) = &mut thread.watched else { return };
     // The poll may have ended while its stack was taken: such a stack belongs to nobody.
     let still = Some(watched.open) == open() && !session.are_hooks_replaced(watched.open.hooks);
@@ -125,6 +136,13 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
         watched.next_look = watched.open.since + 2 * (now - watched.open.since);
     }
     watched.reported |= still;
+    #[cfg(feature = "tracing")]
+    if let Some(span) = span.filter(|_| still)
+        && !watched.span.as_ref().is_some_and(|told| Arc::ptr_eq(told, &span))
+    {
+        session.push(InSpans { at: now, task: watched.open.task, spans: span.family() });
+        watched.span = Some(span);
+    }
     if still {
         if let Some(address) = captured.as_ref().and_then(|captured| captured.futex) {
             let (task, since) = (watched.open.task, watched.open.since);

@@ -7,7 +7,7 @@
 //! | `console` | the socket `console.sock`, for tokio-console or pollscope | console-subscriber |
 //! | `flame` | `flame.folded`, the program's own spans | tracing-flame |
 //! | `pprof` | `cpu.pb.gz`, addresses only | pprof |
-//! | `metrics` | `metrics.jsonl`, a row each 100 ms | tokio-metrics |
+//! | `metrics` | `metrics.jsonl`, a row each 100 ms: the runtime, and tasks by name | tokio-metrics |
 //!
 //! The first two need the program's one place for a tracing subscriber; `POLLSCOPE_TRACE=1` says that the program leaves
 //! it free.
@@ -28,14 +28,19 @@ mod flame;
 mod metrics;
 #[cfg(any(feature = "console", feature = "flame"))]
 mod subscriber;
+#[cfg(feature = "metrics")]
+mod tasks;
 #[cfg_attr(
     not(any(feature = "flame", feature = "pprof", feature = "metrics")),
     expect(dead_code, reason = "the console has a thread of its own kind")
 )]
 mod ticker;
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
+#[cfg(feature = "metrics")]
+pub use tasks::Metered;
 use ticker::Ticker;
 use tokio::runtime::Builder;
 
@@ -102,6 +107,36 @@ pub fn runtime_entered() {
         }
         let _ = running;
     });
+}
+
+/// Measures a future for the metrics under this name; gives it back where they are not collected.
+///
+/// # Errors
+///
+/// The future itself: the metrics were not asked for, or there are too many names.
+pub fn metered<F: Future>(name: &'static str, future: F) -> Result<Metered<F>, F> {
+    #[cfg(feature = "metrics")]
+    if let Some(Some(running)) = RUNNING.get()
+        && running.wanted.has("metrics")
+    {
+        return tasks::metered(name, future);
+    }
+    let _ = name;
+    Err(future)
+}
+
+/// A future that is measured: there is none in this build.
+#[cfg(not(feature = "metrics"))]
+#[derive(Debug)]
+pub struct Metered<F>(std::convert::Infallible, std::marker::PhantomData<F>);
+
+#[cfg(not(feature = "metrics"))]
+impl<F: Future + Unpin> Future for Metered<F> {
+    type Output = F::Output;
+
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<F::Output> {
+        match self.0 {}
+    }
 }
 
 /// Ends the collectors in order: what they have seen reaches the disk.

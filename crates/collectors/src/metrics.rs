@@ -2,9 +2,10 @@
 //!
 //! The first line names the fields' units. Every other line holds the change since the line before (`interval`, all
 //! that tokio-metrics has), the sums since the start (`total`) and the sums of each worker (`workers`), which
-//! tokio-metrics does not tell apart.
+//! tokio-metrics does not tell apart; and the sums of the tasks of each name (`tasks`), once there is one.
 
 use crate::complain;
+use crate::tasks;
 use crate::ticker::{self, Ticker, Turn};
 use serde_json::{Map, Value, json};
 use std::fs::File;
@@ -12,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, RuntimeMetrics as Tokio};
-use tokio_metrics::{RuntimeIntervals, RuntimeMetrics, RuntimeMonitor};
+use tokio_metrics::{RuntimeIntervals, RuntimeMetrics, RuntimeMonitor, TaskMonitor};
 
 /// How often a row is written.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -21,7 +22,7 @@ const PERIOD: Duration = Duration::from_millis(100);
 const MOST_ROWS: u64 = 24 * 60 * 60 * 10;
 
 /// A metric's value, and the end of its name that tells the unit.
-trait Figure {
+pub(crate) trait Figure {
     const UNIT: &'static str;
     fn json(&self) -> Value;
 }
@@ -63,7 +64,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn put<F: Figure>(row: &mut Map<String, Value>, name: &str, figure: &F) {
+pub(crate) fn put<F: Figure>(row: &mut Map<String, Value>, name: &str, figure: &F) {
     row.insert(format!("{name}{}", F::UNIT), figure.json());
 }
 
@@ -141,6 +142,8 @@ impl Rows {
         let mut units: Map<String, Value> =
             interval(&RuntimeMetrics::default()).keys().map(|name| (name.clone(), unit(name).into())).collect();
         units.insert("at_ns".into(), "ns".into());
+        let tasks = tasks::total(&TaskMonitor::new().cumulative());
+        units.extend(tasks.keys().map(|name| (name.clone(), unit(name).into())));
         self.line(&json!({
             "schema": "pollscope.metrics/1",
             "every_ms": nanos(PERIOD) / 1_000_000,
@@ -152,12 +155,16 @@ impl Rows {
 
     fn row(&mut self) -> std::io::Result<()> {
         let Some(metrics) = self.intervals.next() else { return Ok(()) };
-        let row = json!({
+        let mut row = json!({
             "at_ns": nanos(self.started.elapsed()),
             "interval": interval(&metrics),
             "total": totals(&self.tokio),
             "workers": (0..self.tokio.num_workers()).map(|at| worker(&self.tokio, at)).collect::<Vec<_>>(),
         });
+        let tasks = tasks::totals();
+        if !tasks.is_empty() {
+            row["tasks"] = tasks.into();
+        }
         self.line(&row)
     }
 

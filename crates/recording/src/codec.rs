@@ -8,7 +8,7 @@ use dial9_trace_format::encoder::{Encoder, Schema};
 use dial9_trace_format::schema::FieldDef;
 use dial9_trace_format::types::{FieldType, FieldValue, FieldValueRef};
 
-use crate::event::{self, Event, Nanos, POLL_BUCKETS, Place, ResourceId, TaskId, Text, WaitId};
+use crate::event::{self, Event, Nanos, POLL_BUCKETS, Place, ResourceId, Span, TaskId, Text, WaitId};
 
 /// No stack worth reading has more frames.
 const MAX_FRAMES: usize = 4096;
@@ -197,12 +197,8 @@ impl Field for [u32; POLL_BUCKETS] {
     }
     fn put<W: Write>(&self, _: &mut Encoder<W>, into: &mut Vec<FieldValue>) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(POLL_BUCKETS);
-        for mut value in *self {
-            while value >= 0x80 {
-                bytes.push(value as u8 | 0x80);
-                value >>= 7;
-            }
-            bytes.push(value as u8);
+        for value in *self {
+            put_number(value, &mut bytes);
         }
         into.push(FieldValue::Bytes(bytes));
         Ok(())
@@ -214,21 +210,88 @@ impl Field for [u32; POLL_BUCKETS] {
         let mut bytes = bytes.iter();
         let mut buckets = [0; POLL_BUCKETS];
         for bucket in &mut buckets {
-            let mut value = 0u64;
-            for shift in (0..35).step_by(7) {
-                let byte = *bytes.next()?;
-                value |= u64::from(byte & 0x7f) << shift;
-                if byte < 0x80 {
-                    break;
-                }
-            }
-            *bucket = value.try_into().ok()?;
+            *bucket = get_number(&mut bytes)?;
         }
         Some(buckets)
     }
     fn missing() -> [u32; POLL_BUCKETS] {
         [0; POLL_BUCKETS]
     }
+}
+
+/// Numbers and texts one after the other: how many spans; of each its name, how many fields, their names and values.
+impl Field for Vec<Span> {
+    fn define(name: &str, into: &mut Vec<FieldDef>) {
+        into.push(FieldDef::new(name, FieldType::Bytes));
+    }
+    fn put<W: Write>(&self, _: &mut Encoder<W>, into: &mut Vec<FieldValue>) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let spans = &self[..self.len().min(MAX_FRAMES)];
+        put_number(spans.len() as u32, &mut bytes);
+        for span in spans {
+            put_bytes(&span.name, &mut bytes);
+            let fields = &span.fields[..span.fields.len().min(MAX_FRAMES)];
+            put_number(fields.len() as u32, &mut bytes);
+            for (name, value) in fields {
+                put_bytes(name, &mut bytes);
+                put_bytes(value, &mut bytes);
+            }
+        }
+        into.push(FieldValue::Bytes(bytes));
+        Ok(())
+    }
+    fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<Vec<Span>> {
+        let FieldValueRef::Bytes(bytes) = row.find(name, "")? else {
+            return None;
+        };
+        let mut bytes = bytes.iter();
+        // Counts of a damaged file may be any; each thing counted takes a byte at least.
+        let mut spans = Vec::new();
+        for _ in 0..get_number(&mut bytes)? {
+            let (name, mut fields) = (get_bytes(&mut bytes)?, Vec::new());
+            for _ in 0..get_number(&mut bytes)? {
+                fields.push((get_bytes(&mut bytes)?, get_bytes(&mut bytes)?));
+            }
+            spans.push(Span { name, fields });
+        }
+        Some(spans)
+    }
+    fn missing() -> Vec<Span> {
+        Vec::new()
+    }
+}
+
+fn put_number(mut value: u32, into: &mut Vec<u8>) {
+    while value >= 0x80 {
+        into.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    into.push(value as u8);
+}
+
+fn get_number(bytes: &mut std::slice::Iter<'_, u8>) -> Option<u32> {
+    let mut value = 0u64;
+    for shift in (0..35).step_by(7) {
+        let byte = *bytes.next()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    value.try_into().ok()
+}
+
+fn put_bytes(text: &str, into: &mut Vec<u8>) {
+    let text = &text[..text.floor_char_boundary(MAX_TEXT)];
+    put_number(text.len() as u32, into);
+    into.extend_from_slice(text.as_bytes());
+}
+
+fn get_bytes(bytes: &mut std::slice::Iter<'_, u8>) -> Option<Text> {
+    let length = get_number(bytes)? as usize;
+    let (text, rest) = bytes.as_slice().split_at_checked(length)?;
+    *bytes = rest.iter();
+    std::str::from_utf8(text).ok().map(Text::from)
 }
 
 /// What a frame turned out to be.

@@ -41,6 +41,15 @@ pub struct Place {
     pub column: u32,
 }
 
+/// A tracing span of the program's own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Span {
+    /// Its name.
+    pub name: Text,
+    /// Its fields, as far as their values were to be recorded.
+    pub fields: Vec<(Text, Text)>,
+}
+
 macro_rules! events {
     ($($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident : $ty:ty),* $(,)? })*) => {
         $(
@@ -298,6 +307,32 @@ events! {
         /// How late it was.
         late_ns: u64,
     }
+    /// Memory of the process that is in RAM. Written when it has changed, twice a second at most.
+    Memory {
+        /// Resident set size.
+        resident_bytes: u64,
+    }
+    /// The kernel kept the program off the CPU because its cgroup had used up its quota. Written only where that was
+    /// so; `at` is the end of the stretch.
+    Throttled {
+        /// Start of the stretch.
+        from: Nanos,
+        /// Periods of the quota in which it happened.
+        times: u64,
+        /// For how long, added up over the CPUs.
+        throttled_ns: u64,
+    }
+    /// The threads of a runtime's blocking pool. Written when they have changed, twice a second at most.
+    BlockingPool {
+        /// The runtime.
+        runtime: u64,
+        /// Threads there are.
+        threads: u64,
+        /// Those of them that have nothing to do.
+        idle: u64,
+        /// Closures that wait for a thread.
+        queued: u64,
+    }
     /// A lock, semaphore, channel or timer was made.
     Resource {
         /// Its number.
@@ -413,6 +448,14 @@ events! {
         held_stack: Vec<u64>,
         /// Where it took the second; empty if an earlier event of this pair tells.
         taken_stack: Vec<u64>,
+    }
+    /// The program's own tracing spans that a task was in at a moment that matters: when a stall was looked at, a wait
+    /// began that became long, it panicked or woke itself. `at` is that moment.
+    InSpans {
+        /// The task.
+        task: TaskId,
+        /// The spans, outermost first.
+        spans: Vec<Span>,
     }
     /// What observing cost up to now; totals since the start. Written about once a second: also the proof that the
     /// process was alive.

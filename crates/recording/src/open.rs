@@ -6,6 +6,8 @@ use crate::event::*;
 
 /// More takings of one resource are not kept: permits that are forgotten on purpose never come back.
 const MAX_ACQUIRED: usize = 4096;
+/// Moments of one task whose spans are kept: what it waits for, and the poll it is in.
+const MAX_MOMENTS: usize = 4;
 
 /// Follows a stream of events and keeps those that still hold.
 #[derive(Debug, Default, Clone)]
@@ -24,6 +26,9 @@ pub struct OpenFacts {
     waits_of: BTreeSet<(TaskId, WaitId)>,
     stalls: Vec<Stall>,
     futexes: Vec<FutexWait>,
+    spans: BTreeMap<(TaskId, Nanos), InSpans>,
+    memory: Option<Memory>,
+    pools: BTreeMap<u64, BlockingPool>,
     not_observable: Vec<NotObservable>,
     cost: Option<Cost>,
 }
@@ -105,6 +110,18 @@ impl OpenFacts {
                     self.not_observable.push(event.clone());
                 }
             }
+            Event::InSpans(event) => {
+                self.spans.insert((event.task, event.at), event.clone());
+                let moments = self.spans.range((event.task, 0)..=(event.task, Nanos::MAX));
+                if moments.clone().count() > MAX_MOMENTS
+                    && let Some((&oldest, _)) = moments.clone().next()
+                {
+                    self.spans.remove(&oldest);
+                }
+            }
+            Event::Memory(event) => self.memory = Some(event.clone()),
+            Event::BlockingPool(event) => drop(self.pools.insert(event.runtime, event.clone())),
+            Event::Throttled(_) => {}
             Event::Polls(_) | Event::Delay(_) | Event::Beats(_) | Event::LateBeat(_) | Event::End(_) => {}
         }
     }
@@ -129,8 +146,11 @@ impl OpenFacts {
             open.granted.iter().for_each(|fact| each(fact.clone().into()));
         }
         self.stalls.iter().for_each(|fact| each(fact.clone().into()));
+        self.spans.values().for_each(|fact| each(fact.clone().into()));
         let open = |one: &&FutexWait| self.stalls.iter().any(|stall| same_poll(stall, one.task, one.tid, one.since));
         self.futexes.iter().filter(open).for_each(|fact| each(fact.clone().into()));
+        self.memory.iter().for_each(|fact| each(fact.clone().into()));
+        self.pools.values().for_each(|fact| each(fact.clone().into()));
         self.not_observable.iter().for_each(|fact| each(fact.clone().into()));
         self.cost.iter().for_each(|fact| each(fact.clone().into()));
     }
@@ -138,6 +158,9 @@ impl OpenFacts {
     fn task_end(&mut self, task: TaskId) {
         self.tasks.remove(&task);
         self.stalls.retain(|open| open.task != task);
+        while let Some((&moment, _)) = self.spans.range((task, 0)..=(task, Nanos::MAX)).next() {
+            self.spans.remove(&moment);
+        }
         // Its waits ended with it, even if the ring was too full to say so.
         while let Some(&(_, wait)) = self.waits_of.range((task, 0)..=(task, WaitId::MAX)).next() {
             self.waits_of.remove(&(task, wait));

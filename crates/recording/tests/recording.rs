@@ -54,6 +54,12 @@ impl Sample for Vec<u64> {
         vec![n, u64::MAX, 0]
     }
 }
+impl Sample for Vec<Span> {
+    fn sample(n: u64) -> Vec<Span> {
+        let fields = (0..n % 3).map(|at| (Text::sample(at), "x".repeat(300).into())).collect();
+        vec![Span { name: Text::sample(n), fields }, Span::default()]
+    }
+}
 impl Sample for [u32; POLL_BUCKETS] {
     fn sample(n: u64) -> [u32; POLL_BUCKETS] {
         std::array::from_fn(|i| u32::MAX >> ((i as u64 + n) % 33).min(31))

@@ -42,7 +42,13 @@ fn groups<'p, 'm>(model: &Model, polls: &'p [Judged<'m>], kind: &str) -> Vec<Vec
         let key = match &poll.blame.at {
             // Whoever logs waits for the same writer, at however many lines.
             _ if kind == kinds::LOGGING => ("log".to_owned(), 0),
-            _ if sync_guard_across_await::by_lock(poll) => ("lock".to_owned(), poll.stall.futex),
+            _ if sync_guard_across_await::by_lock(poll) => {
+                let is_one = sync_guard_across_await::is_one_lock;
+                let known = groups.keys().find(|(kind, futex)| kind == "lock" && is_one(*futex, poll.stall.futex));
+                ("lock".to_owned(), known.map_or(poll.stall.futex, |(_, futex)| *futex))
+            }
+            // parking_lot's threads sleep at places of their own: which of several channels it is cannot be told.
+            _ if kind == kinds::BORROW => ("channel".to_owned(), 0),
             Some(at) => (format!("{}:{}", at.file, at.line), 0),
             None => match model.tasks.get(&poll.stall.task).and_then(|task| place::location(&task.spawned)) {
                 Some(at) => (format!("?{}:{}", at.file, at.line), 0),
@@ -90,6 +96,10 @@ fn finding(
         figure("of it blocked in the kernel", worst.blocked_ns),
         figure("of it ready, but the kernel ran others", worst.delay_ns),
     ];
+    let throttled = model.throttled_between(worst.stall.since, worst.end).min(worst.delay_ns);
+    if throttled > 0 {
+        evidence.push(figure("of that because the CPU quota throttled the program, at most", throttled));
+    }
     if harm > 0 {
         evidence.push(figure("worst delay of others meanwhile", harm));
     }
@@ -104,7 +114,7 @@ fn finding(
             at: at.cloned(),
             call: worst.blame.call.clone(),
             stack: worst.blame.stack.clone(),
-            spans: Vec::new(),
+            spans: place::spans(model, worst.stall.task, worst.stall.since, worst.end),
         },
         occurrences: Occurrences {
             count: group.len() as u64,
@@ -126,7 +136,7 @@ fn finding(
 fn repair(kind: &Kind, worst: &Judged<'_>, spot: &str) -> String {
     let instead = worst.class.as_ref().filter(|class| class.kind == kind.id && !class.instead.is_empty());
     match instead {
-        Some(class) if kind.id != kinds::GUARD => format!("At {spot}, {}. {}", class.instead, kind.why),
+        Some(class) => format!("At {spot}, {}. {}", class.instead, kind.why),
         _ => format!("{} {}", (kind.repair)(spot, worst.blame.call.as_deref()), kind.why),
     }
 }

@@ -6,6 +6,7 @@ use super::{Judged, Model, sync_guard_across_await, sync_lock_contention, thread
 pub(super) const BLOCKS: &str = "blocking-call";
 pub(super) const COMPUTES: &str = "cpu-bound-poll";
 pub(super) const GUARD: &str = "sync-guard-across-await";
+pub(super) const BORROW: &str = "watch-borrow-across-await";
 pub(super) const PANIC: &str = "backtrace-stall";
 pub(super) const CONTENTION: &str = "sync-lock-contention";
 pub(super) const LOGGING: &str = "sync-logging";
@@ -88,6 +89,27 @@ pub(super) static ROWS: &[Kind] = &[
         },
         why: "(If the stack itself has taken the lock further up, it waits for its own guard.)",
         clear: "no thread waited for a lock that no running code could hold",
+        more: sync_guard_across_await::more,
+    },
+    // `borrow()` returns a guard for reading, and `send` takes the lock for writing: a borrow kept over an `.await` stops the
+    // thread of whoever sends, and behind it those that borrow.
+    Kind {
+        id: BORROW,
+        title: |spot, call, worst| {
+            let call = named(call, "a `watch` channel");
+            format!(
+                "{call} at {spot} waits for {worst:.0} ms, because a future that is suspended keeps a borrow of the value"
+            )
+        },
+        repair: |spot, _| {
+            format!(
+                "Find the `borrow()` or `borrow_and_update()` of the channel used at {spot} whose result lives across an \
+                 `.await` (also one in the head of a `match`, `if let` or `for`), and copy the value out before: \
+                 `let value = receiver.borrow().clone();`."
+            )
+        },
+        why: "The value lies in a lock of threads, and the sender's thread waits for whoever reads it.",
+        clear: "no thread waited for a `watch` channel that no running code could hold",
         more: sync_guard_across_await::more,
     },
     Kind {

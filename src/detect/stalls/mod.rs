@@ -58,6 +58,8 @@ struct Judged<'a> {
     blame: Blame,
     /// What sort of call it was in.
     class: Option<Arc<Class>>,
+    /// That was within a `watch` channel of tokio's.
+    watch: bool,
 }
 
 impl Judged<'_> {
@@ -101,6 +103,12 @@ fn judge<'a>(
     let window = stall.measured.saturating_sub(stall.observed);
     // With a window of nothing the times are zero too; a sleeping thread's first sample then decides.
     let (cpu, delay) = (stall.cpu_ns.min(window), stall.run_delay_ns.min(window.saturating_sub(stall.cpu_ns)));
+    // Where the kernel does not tell run delay, throttling looks like a wait. But a thread that waits is not ready.
+    let ready = !stall.samples.is_empty() && stall.samples.iter().all(|sample| sample.state == u64::from(b'R'));
+    let delay = match delay {
+        0 if ready => model.throttled_between(stall.since, end).min(window - cpu),
+        told => told,
+    };
     let scale = |part: u64| (part as f64 / window.max(1) as f64 * whole as f64) as u64;
     let (cpu_ns, delay_ns, blocked_ns) = if window == 0 {
         let running = stall.samples.iter().any(|sample| sample.state == u64::from(b'R'));
@@ -121,8 +129,11 @@ fn judge<'a>(
     };
     // A `spawn_blocking` body may block as long as it likes.
     let pool = model.tasks.get(&stall.task).is_some_and(|task| task.kind == "blocking");
-    // Of a poll that the kernel let wait for long, and of which no stack could be taken, nothing is known.
-    let unseen = looks.is_empty() && panic.is_none() && delay_ns >= thresholds.stall_ns;
+    // What no stack could be taken of, and waited for a core for longer than for anything else, waited often and shortly.
+    let unseen = looks.is_empty()
+        && panic.is_none()
+        && state == When::Blocked
+        && delay_ns >= blocked_ns.max(thresholds.stall_ns);
     let cause = if pool || looks.iter().any(|look| look.blame.handed_off) {
         Cause::Innocent
     } else if state == When::Blocked && seen.observing {
@@ -140,7 +151,7 @@ fn judge<'a>(
     } else {
         Cause::Kind(seen.kind(state, panic.is_some()))
     };
-    Judged { stall, end, cause, cpu_ns, blocked_ns, delay_ns, blame: seen.blame, class: seen.class }
+    Judged { stall, end, cause, cpu_ns, blocked_ns, delay_ns, blame: seen.blame, class: seen.class, watch: seen.watch }
 }
 
 /// Where the observer's own functions live.
@@ -155,6 +166,8 @@ struct Look {
     dropped: Option<String>,
     /// It was in the observer's own code: what that waits for is not the program's doing.
     observing: bool,
+    /// It was within a `watch` channel, whose value lies in a lock of threads.
+    watch: bool,
 }
 
 impl Look {
@@ -171,7 +184,8 @@ impl Look {
         blame.call = known.as_ref().and_then(|known| known.name.clone()).or_else(called);
         let dropped = above.iter().find_map(|frame| function::dropped(&frame.function));
         let observing = below.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(OBSERVER));
-        Look { blame, class: known.map(|known| known.class), dropped, observing }
+        let watch = below.iter().any(|frame| frame.function.contains("tokio::sync::watch::"));
+        Look { blame, class: known.map(|known| known.class), dropped, observing, watch }
     }
 
     /// The kind of fault that a poll deserves which was found here.

@@ -12,17 +12,32 @@ use std::collections::BTreeSet;
 use pollscope_recording::TaskId;
 
 use super::super::{Confidence, Edge, EdgeType, Evidence, Finding, Graph, Node, NodeType, Stretch, place};
-use super::kinds::{CONTENTION, GUARD};
+use super::kinds::{BORROW, CONTENTION, GUARD};
 use super::{Cause, Judged, Lock, Model, Thresholds, ms};
 
-/// Turns waits for a lock that nobody running can hold from contention into this kind.
+/// The futexes of one lock of std's: an `RwLock` has two words, one for its readers and one for its writers.
+const WORD: u64 = 4;
+
+/// Whether two threads wait at futexes of one lock.
+pub(super) fn is_one_lock(one: u64, other: u64) -> bool {
+    one != 0 && other != 0 && one.abs_diff(other) <= WORD
+}
+
+/// Turns waits for a lock that nobody running can hold from contention into this kind, or that of a `watch` channel.
 pub(super) fn mark(polls: &mut [Judged<'_>], thresholds: &Thresholds) {
     let guards: Vec<usize> = (0..polls.len()).filter(|&index| is_guard(polls, index, thresholds)).collect();
     let locks: BTreeSet<u64> = guards.iter().map(|&index| polls[index].stall.futex).filter(|&lock| lock != 0).collect();
-    guards.into_iter().for_each(|index| polls[index].cause = Cause::Kind(GUARD));
+    let cause = |poll: &Judged<'_>| Cause::Kind(if poll.watch { BORROW } else { GUARD });
+    guards.into_iter().for_each(|index| polls[index].cause = cause(&polls[index]));
     // Earlier waits for the same lock that came to an end are of the same making.
-    let earlier = polls.iter_mut().filter(|poll| poll.is(CONTENTION) && locks.contains(&poll.stall.futex));
-    earlier.filter(|poll| poll.lock() == Some(Lock::Std)).for_each(|poll| poll.cause = Cause::Kind(GUARD));
+    let borrowed = polls.iter().any(|poll| poll.is(BORROW));
+    let same = |poll: &Judged<'_>| match poll.lock() {
+        Some(Lock::Std) => locks.iter().any(|&lock| is_one_lock(lock, poll.stall.futex)),
+        Some(Lock::Other) => poll.watch && borrowed,
+        None => false,
+    };
+    let earlier = polls.iter_mut().filter(|poll| poll.is(CONTENTION) && same(poll));
+    earlier.for_each(|poll| poll.cause = cause(poll));
 }
 
 fn is_guard(polls: &[Judged<'_>], index: usize, thresholds: &Thresholds) -> bool {
@@ -38,8 +53,10 @@ fn is_guard(polls: &[Judged<'_>], index: usize, thresholds: &Thresholds) -> bool
     });
     // Whoever waits for the same lock does not hold it; whoever waits for another one may.
     let same = |other: &Judged<'_>| match other.lock() {
-        Some(Lock::Std) if lock == Lock::Std => poll.stall.futex != 0 && other.stall.futex == poll.stall.futex,
-        Some(theirs) => theirs == lock && other.blame.at == poll.blame.at,
+        Some(Lock::Std) if lock == Lock::Std => is_one_lock(poll.stall.futex, other.stall.futex),
+        // The addresses tell nothing here; whoever waits for a channel of this kind holds none.
+        Some(_) if poll.watch && other.watch => true,
+        Some(theirs) => theirs == lock && other.watch == poll.watch && other.blame.at == poll.blame.at,
         None => false,
     };
     meanwhile.into_iter().all(same) && poll.stall.others_ns < half
@@ -47,7 +64,8 @@ fn is_guard(polls: &[Judged<'_>], index: usize, thresholds: &Thresholds) -> bool
 
 /// Whether a poll waits for a lock that is known by its address, at whatever line.
 pub(super) fn by_lock(poll: &Judged<'_>) -> bool {
-    poll.stall.futex != 0 && poll.lock() == Some(Lock::Std) && (poll.is(GUARD) || poll.is(CONTENTION))
+    let of_locks = [GUARD, BORROW, CONTENTION].iter().any(|kind| poll.is(kind));
+    of_locks && poll.stall.futex != 0 && poll.lock() == Some(Lock::Std)
 }
 
 /// What else is known: who waits, and who can have the guard.
@@ -68,12 +86,12 @@ pub(super) fn more(model: &Model, all: &[Judged<'_>], group: &[&Judged<'_>], mut
     }
     // Threads that are not tokio's are not seen, so the holder is an inference, never a fact.
     finding.confidence = if pool > 0 { Confidence::Possible } else { Confidence::Likely };
-    let std = group.iter().all(|poll| poll.lock() == Some(Lock::Std));
-    let holder = holder(model, all, worst).filter(|_| std);
+    let stays = group.iter().all(|poll| poll.lock() == Some(Lock::Std) || poll.watch);
+    let holder = holder(model, all, worst).filter(|_| stays);
     if let Some(holder) = holder {
         finding.title += &format!("; the guard likely lives in {}", place::task_label(model, holder));
         finding.repair += &format!(
-            " A guard of std's cannot move to another thread, so no spawned task can keep it: of the futures alive \
+            " Such a guard cannot move to another thread, so no spawned task can keep it: of the futures alive \
              only {} can.",
             place::task_label(model, holder)
         );

@@ -10,7 +10,7 @@ use super::{Cycle, Shape, Told};
 use crate::detect::place::{self, Blame};
 use crate::detect::{
     Confidence, Culprit, Edge, EdgeType, Evidence, Finding, Graph, Location, Node, NodeType, Occurrences, Severity,
-    Stretch, Thresholds, Victim, ms, read_more,
+    Stretch, TaskRef, Thresholds, Victim, ms, read_more,
 };
 use crate::model::{Model, WaitFacts};
 use crate::symbols::Symbols;
@@ -118,7 +118,7 @@ pub(super) fn of_cycle(
             // What stands below the await on the stack is how tokio waits; what the program called is the operation.
             call: Some(format!("tokio::sync::{}", last.operation)).filter(|_| !last.operation.is_empty()),
             stack: blame.stack.clone(),
-            spans: Vec::new(),
+            spans: place::spans(model, last.task, last.since, last.since),
         },
         occurrences: over.map_or_else(
             || Occurrences {
@@ -183,7 +183,8 @@ pub(super) fn victim(graph: &WaitGraph<'_>, task: TaskId) -> Victim {
     let model = graph.model;
     let since = graph.waits.get(&task).into_iter().flatten().map(|wait| wait.since).min();
     let waited = model.last_at.saturating_sub(since.unwrap_or(model.last_at));
-    let task = Some(place::task(model, task));
+    let spans = since.map(|since| place::spans(model, task, since, since)).unwrap_or_default();
+    let task = Some(TaskRef { spans, ..place::task(model, task) });
     Victim { task, harm: FOR_EVER.into(), value: ms(waited), unit: "ms".into() }
 }
 

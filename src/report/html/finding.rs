@@ -44,9 +44,7 @@ pub(super) fn section(number: usize, finding: &Finding, page: &Page<'_>) -> Mark
                 @if let Some(call) = &culprit.call { dt { "Calls" } dd { code { (call) } } }
                 @if let Some(who) = &culprit.task { dt { "Task" } dd { (task(who)) } }
                 @if !culprit.spans.is_empty() {
-                    dt { "Spans" }
-                    dd { @for span in &culprit.spans { code { (span.name)
-                        @for (name, value) in &span.fields { " " (name) "=" (value) } } " " } }
+                    dt { "In span" } dd { code { (words::spans(&culprit.spans)) } }
                 }
             }
             (numbers(finding, page))
@@ -100,6 +98,7 @@ fn task(task: &TaskRef) -> Markup {
             _ => (words::task(task)),
         }
         @if let Some(at) = &task.spawned_at { ", spawned at " code { (words::spot(at)) } }
+        @if !task.spans.is_empty() { ", in span " code { (words::spans(&task.spans)) } }
     }
 }
 

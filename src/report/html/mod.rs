@@ -5,6 +5,7 @@
 
 mod chart;
 mod finding;
+mod gauges;
 mod metrics;
 mod ring;
 mod timeline;

@@ -3,7 +3,7 @@ use crate::report::samples;
 use html5ever::tendril::TendrilSink;
 use html5ever::{ParseOpts, parse_document};
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
-use pollscope_recording::{Beats, LateBeat, Thread};
+use pollscope_recording::{Beats, BlockingPool, LateBeat, Memory, Thread, Throttled};
 
 /// Every element of a page as a browser would build it: name and attributes.
 fn elements(html: &str) -> Vec<(String, Vec<(String, String)>)> {
@@ -27,6 +27,10 @@ fn drawn(diagnosis: &Diagnosis, excerpts: &Excerpts, pictures: &[Picture], metri
     series.feed(&Thread { at: 1_000_000_000, tid: 11, runtime: 1, name: hostile, role: "other".into() }.into());
     series.feed(&LateBeat { at: 2_000_000_000, runtime: 1, due: 1_900_000_000, late_ns: 100_000_000 }.into());
     series.feed(&Beats { at: 4_000_000_000, runtime: 1, from: 3_000_000_000, count: 9, worst_late_ns: 0 }.into());
+    let (at, from) = (3_000_000_000, 2_500_000_000);
+    series.feed(&Memory { at, resident_bytes: 5 << 20 }.into());
+    series.feed(&BlockingPool { at, runtime: 1, threads: 4, idle: 1, queued: 17 }.into());
+    series.feed(&Throttled { at, from, times: 3, throttled_ns: 150_000_000 }.into());
     series.finish();
     page(&Page { diagnosis, series: Some(&series), excerpts, pictures, metrics, folder: "out/<b>\"x\"" })
 }
@@ -75,6 +79,10 @@ fn a_finding_says_where_what_and_how_bad() {
     {
         assert!(html.contains(part), "{part}");
     }
+    for part in ["peak 5.0 MiB", "at most 3 of 4 threads busy", "peak 17<", "150.0 ms by the CPU quota"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(html.contains("<dt>In span</dt><dd><code>request{id=7} &gt; ask</code></dd>"), "{html}");
     assert!(html.contains("<span class=\"hit\"><i>▶ 7</i>    read()</span>"), "{html}");
     assert!(html.contains("To be seen on thread 11, 0.20 s – 1.10 s."), "times count from the start");
     assert!(html.contains("None was taken in this run."));

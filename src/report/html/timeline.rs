@@ -1,7 +1,7 @@
 //! What happened when, as strips one below the other over the same time.
 
 use super::chart::{Part, Strip, axis, ticks};
-use super::{MOST_FINDINGS, Page};
+use super::{MOST_FINDINGS, Page, gauges};
 use crate::model::{Lane, Series};
 use crate::report::words;
 use maud::{Markup, html};
@@ -81,11 +81,12 @@ fn strips(page: &Page<'_>, series: &Series) -> Markup {
             div { (strip(format!("How late timers fired, at worst {}", words::millis(latest as f64 / 1e6)), 48,
                 // Below a hundredth of a second nobody is late: no noise drawn large.
                 scaled(&series.late, count, |late| late as f64, latest.max(10_000_000) as f64)).draw()) }
+            (gauges::rows(series, &strip))
             div aria-hidden="true" {}
             (axis(seconds))
         }
         div.legend {
-            span { i.bar {} "polls, busy share, lateness" }
+            span { i.bar {} "how much, against the most" }
             span { i.mark {} "a poll open for long" @if !rows.is_empty() { "; the worst of a finding" } }
             @if !rows.is_empty() { span { i.band {} "a finding from first to last; its worst on every strip" } }
         }
@@ -96,7 +97,7 @@ fn strips(page: &Page<'_>, series: &Series) -> Markup {
 }
 
 /// Bars of `count` buckets, each as a share of `most`.
-fn scaled(values: &[u64], count: usize, unit: impl Fn(u64) -> f64, most: f64) -> Vec<f64> {
+pub(super) fn scaled(values: &[u64], count: usize, unit: impl Fn(u64) -> f64, most: f64) -> Vec<f64> {
     let value = |index: usize| values.get(index).copied().map_or(0.0, &unit);
     (0..count).map(|index| if most > 0.0 { value(index) / most } else { 0.0 }).collect()
 }

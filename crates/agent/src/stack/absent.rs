@@ -31,7 +31,6 @@ pub(crate) fn generation() -> (u64, u64) {
     (0, 0)
 }
 
-#[cfg(feature = "tracing")]
 pub(crate) fn capture_here(_: &ThreadBounds) -> Option<RawStack> {
     None
 }

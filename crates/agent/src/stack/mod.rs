@@ -12,7 +12,6 @@ mod platform;
 #[path = "absent.rs"]
 mod platform;
 
-#[cfg(feature = "tracing")]
 pub(crate) use platform::capture_here;
 pub(crate) use platform::{RawStack, Sampler, ThreadBounds, Unwinder, generation, mapped};
 

@@ -37,6 +37,13 @@ impl Fields {
     }
 }
 
+/// A name as it is shown; the program may make one of anything.
+fn shortened(name: &dyn Debug) -> Box<str> {
+    const MOST_BYTES: usize = 128;
+    let name = format!("{name:?}");
+    name[..name.floor_char_boundary(MOST_BYTES)].into()
+}
+
 impl Visit for Fields {
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
@@ -80,7 +87,7 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         match field.name() {
             "kind" => self.kind = intern(&format!("{value:?}")),
-            "task.name" => self.name = Some(format!("{value:?}")).filter(|name| !name.is_empty()).map(Into::into),
+            "task.name" => self.name = Some(shortened(value)).filter(|name| !name.is_empty()),
             _ => {}
         }
     }

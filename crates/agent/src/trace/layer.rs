@@ -1,8 +1,8 @@
 //! The same reading as a layer, for a program with a `tracing-subscriber` registry of its own.
 
-use super::{Span, close, enter, event, exit, is_ours, new_span};
+use super::{Span, close, enter, event, exit, is_ours, new_span, user_spans};
 use crate::session::{self, Session};
-use tracing_core::span::{Attributes, Id};
+use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
@@ -21,9 +21,21 @@ fn session() -> Option<&'static Session> {
 
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for AgentLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let Some(session) = session().filter(|_| is_ours(attributes.metadata())) else { return };
-        if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(Packed(new_span(session, attributes)));
+        let Some(session) = session() else { return };
+        let Some(registered) = context.span(id) else { return };
+        let span = if is_ours(attributes.metadata()) {
+            new_span(session, attributes)
+        } else if user_spans::is_recorded(session, attributes.metadata()) {
+            let parent = attributes.parent().and_then(|parent| packed(parent, &context));
+            user_spans::new_span(session, attributes, parent)
+        } else {
+            return;
+        };
+        registered.extensions_mut().insert(Packed(span));
+    }
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let (Some(session), Some(span)) = (session(), packed(id, &context)) {
+            user_spans::record(session, span, values);
         }
     }
     fn on_event(&self, seen: &Event<'_>, _: Context<'_, S>) {

@@ -4,7 +4,7 @@ use super::fields::Fields;
 use super::orders;
 use super::{
     CHANNEL, LOCK, OPERATION, OTHER_RESOURCE, PART_OF_LOCK, PART_OF_SEMAPHORE, SEMAPHORE, Span, current_task, entered,
-    innermost, with_operation,
+    innermost, user_spans, with_operation,
 };
 use crate::clock;
 use crate::raw::What;
@@ -67,6 +67,9 @@ pub(super) fn polled(fields: &Fields) {
     let bounds = slot.bounds.as_ref().filter(|_| resource.tag() != OTHER_RESOURCE);
     let stack = bounds.and_then(capture_here).map(Box::new);
     let operation = if resource.tag() == CHANNEL { "mpsc::Sender::send" } else { before.name };
+    if let Some(spans) = bounds.and_then(|_| user_spans::of_poll(slot)) {
+        slot.note(now, What::InSpans { task, wait, spans });
+    }
     slot.note(now, What::Wait { wait, resource: resource_id, task, operation, until: before.until, stack });
 }
 

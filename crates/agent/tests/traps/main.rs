@@ -9,6 +9,8 @@
 )]
 
 mod attribute;
+#[cfg(feature = "tracing")]
+mod beside;
 mod calls;
 mod dormant;
 mod ends;
@@ -25,6 +27,8 @@ use harness::Entry;
 fn main() -> std::process::ExitCode {
     let groups: &[(&[Entry], &[Entry])] = &[
         (attribute::PROGRAMS, attribute::TESTS),
+        #[cfg(feature = "tracing")]
+        (beside::PROGRAMS, beside::TESTS),
         (calls::PROGRAMS, calls::TESTS),
         (dormant::PROGRAMS, dormant::TESTS),
         (ends::PROGRAMS, ends::TESTS),

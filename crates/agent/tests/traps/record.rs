@@ -72,7 +72,7 @@ pub fn record(program: &str) -> Run {
 /// Starts `program` with this environment and nothing of ours besides.
 pub fn start(program: &str, folder: tempfile::TempDir, environment: &[(&str, &str)]) -> Run {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    for name in ["POLLSCOPE", "POLLSCOPE_TRACE", "POLLSCOPE_LEVEL", "RUST_BACKTRACE"] {
+    for name in ["POLLSCOPE", "POLLSCOPE_TRACE", "POLLSCOPE_LEVEL", "POLLSCOPE_SPANS", "RUST_BACKTRACE"] {
         command.env_remove(name);
     }
     command.env(PROGRAM, program).envs(environment.iter().copied());
@@ -217,7 +217,8 @@ impl Seen {
 
     all!(stalls: Stall, stall_ends: StallEnd, tasks: Task, task_ends: TaskEnd, polls: Polls, runtimes: Runtime,
          threads: Thread, thread_ends: ThreadEnd, costs: Cost, beats: Beats, late_beats: LateBeat, waits: Wait,
-         wait_stacks: WaitStack, wait_ends: WaitEnd, acquired: Acquired, resources: Resource, modules: Module);
+         wait_stacks: WaitStack, wait_ends: WaitEnd, acquired: Acquired, resources: Resource, modules: Module,
+         memories: Memory, pools: BlockingPool, in_spans: InSpans);
 
     pub fn task(&self, id: u64) -> Option<&Task> {
         self.tasks().into_iter().find(|task| task.task == id)

@@ -8,7 +8,6 @@ mod sleeping;
 mod tests;
 mod unwind;
 
-#[cfg(feature = "tracing")]
 pub(crate) use here::capture_here;
 pub(crate) use modules::{generation, mapped};
 pub(crate) use unwind::Unwinder;
