@@ -12,6 +12,7 @@ mod diagnose;
 mod eval;
 #[cfg(feature = "lab")]
 mod exercise;
+mod explain;
 mod failure;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod flame;
@@ -78,6 +79,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Diagnose(options) => diagnose::diagnose(&options),
         Command::Report(options) => report::report(&options),
+        Command::Explain(options) => explain::explain(&options),
         Command::Watch(options) => watch::watch(&options),
         #[cfg(feature = "lab")]
         Command::List(options) => list::list(&options),

@@ -63,6 +63,11 @@ Examples:
   pollscope report pollscope-out/blocking-call --open
   pollscope report recording --out stall.html";
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  pollscope explain                            every kind in a line
+  pollscope explain futurelock                 one kind on a page";
+
 const WATCH_EXAMPLES: &str = "\
 The services link pollscope-agent and run with POLLSCOPE=DIR. Findings go to stdout as they come; Ctrl-C ends it, with
 exit status 0.
@@ -103,6 +108,9 @@ pub(crate) enum Command {
     /// Write the diagnosis as one self-contained HTML file
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
+    /// Explain a kind of finding: what happens, how it is told, what to do
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainOptions),
     /// Follow services that run: findings as they come, and metrics for Prometheus
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchOptions),
@@ -361,6 +369,12 @@ pub(crate) struct ReportOptions {
     /// Show it in the browser
     #[arg(long)]
     pub(crate) open: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainOptions {
+    /// A kind of finding [default: list them all]
+    pub(crate) kind: Option<String>,
 }
 
 #[derive(Debug, Args)]

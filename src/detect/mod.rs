@@ -2,29 +2,20 @@
 //!
 //! Everything here is a pure function of the model and may be called again and again while a program runs.
 
-mod amplifiers;
-mod backtrace_stall;
 #[cfg(test)]
 mod beside;
-mod blocking_call;
 mod busy_poll;
-mod cpu_bound_poll;
 mod diagnosis;
-mod environment;
 mod idle;
 mod lock_order_inversion;
-mod long_poll;
 #[cfg(test)]
 mod lookalikes;
-mod open_polls;
 mod place;
+mod stalls;
 mod swallowed_panic;
-mod sync_guard_across_await;
 #[cfg(test)]
 mod tests;
-mod victims;
 mod waits;
-mod watch_borrow_across_await;
 mod watched;
 
 pub use diagnosis::*;
@@ -126,19 +117,10 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
     for module in &model.modules {
         symbols.add_module(module);
     }
-    let polls = open_polls::judge(model, symbols, thresholds);
-    let environment = environment::detect(model, &polls, thresholds);
+    let (environment, mut outcomes) = stalls::detect(model, symbols, thresholds);
     let machine = environment.answer == Answer::Found;
-    let mut outcomes = vec![
-        blocking_call::detect(model, &polls, thresholds),
-        cpu_bound_poll::detect(model, &polls, thresholds),
-        sync_guard_across_await::detect(model, &polls, thresholds),
-        watch_borrow_across_await::detect(model, &polls, thresholds),
-        backtrace_stall::detect(model, &polls, thresholds),
-        long_poll::detect(model, &polls, thresholds),
-        swallowed_panic::detect(model, symbols, thresholds),
-        busy_poll::detect(model, symbols, thresholds),
-    ];
+    outcomes.push(swallowed_panic::detect(model, symbols, thresholds));
+    outcomes.push(busy_poll::detect(model, symbols, thresholds));
     let waits = waits::detect(model, past, symbols, thresholds);
     let stuck: Vec<Finding> = waits.iter().flat_map(|outcome| outcome.findings.clone()).collect();
     outcomes.extend(waits);
@@ -159,7 +141,7 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
     });
     let spins = |check: &Check| check.kind == busy_poll::KIND && check.answer == Answer::CannotTell;
     let undecided = waits::undecided(model, thresholds)
-        || long_poll::undecided(model, &findings)
+        || stalls::undecided(model, &findings)
         || (model.has_source("console") && unseen(model).is_none() && checks.iter().any(spins));
     let verdict = if findings.iter().any(|finding| finding.severity >= Severity::Warning) {
         Verdict::Findings
@@ -190,6 +172,16 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
         observer: observer(model),
         notes,
     }
+}
+
+/// What a finding may name as having made it worse.
+pub const AMPLIFIERS: [&str; 2] = ["driver-held", "single-thread-starved"];
+
+/// Every kind that is looked for.
+pub fn kinds() -> Vec<String> {
+    // Each detector answers, also where there is nothing to see.
+    let nothing = diagnose(&Model::default(), &mut Symbols::new(), &Thresholds::default());
+    nothing.checks.into_iter().map(|check| check.kind).collect()
 }
 
 fn program(model: &Model) -> Program {

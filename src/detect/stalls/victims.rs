@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::open_polls::Judged;
-use super::{Thresholds, Victim, amplifiers, ms, place};
+use super::super::{Victim, place};
+use super::{Judged, Thresholds, amplifiers, ms};
 use crate::model::{DelayFacts, LateBeatFacts, Model};
 
 /// Who was late because a poll of the group was open, worst first, and the worst harm.

@@ -3,7 +3,7 @@
 //! A lock that is held is held by a poll that runs, by a thread outside of polls, or by a future that is suspended with
 //! the guard inside. A wait for a lock is this fault if it does not end, no other poll was open for long meanwhile, except
 //! those that wait for the same lock, and the polls of other threads that ended meanwhile do not add up to half of the
-//! wait. A wait that ends may as well have been for a thread outside of polls, which is not seen; it stays a blocking call.
+//! wait. A wait that ends may as well have been for a thread outside of polls, which is not seen; it stays contention.
 //! Plain contention (the lock is handed on from one running poll to the next) fails the last test, a holder that
 //! blocks or computes under the lock the one before: both stay the long polls they are.
 
@@ -11,22 +11,9 @@ use std::collections::BTreeSet;
 
 use pollscope_recording::TaskId;
 
-use super::open_polls::{self, Cause, Judged, Words};
-use super::{Confidence, Edge, EdgeType, Evidence, Finding, Graph, Node, NodeType, Outcome, Thresholds};
-use super::{blocking_call, ms, place, watch_borrow_across_await};
-use crate::model::Model;
-use crate::symbols;
-
-const KIND: &str = "sync-guard-across-await";
-
-/// A lock of threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lock {
-    /// One of std's: its guards cannot be sent to another thread, and its futex is the lock itself.
-    pub(super) std: bool,
-    /// The one inside a `tokio::sync::watch` channel. Its guards cannot be sent either, whoever made the lock.
-    pub(super) watch: bool,
-}
+use super::super::{Confidence, Edge, EdgeType, Evidence, Finding, Graph, Node, NodeType, Stretch, place};
+use super::kinds::{BORROW, CONTENTION, GUARD};
+use super::{Cause, Judged, Lock, Model, Thresholds, ms};
 
 /// The futexes of one lock of std's: an `RwLock` has two words, one for its readers and one for its writers.
 const WORD: u64 = 4;
@@ -36,49 +23,20 @@ pub(super) fn is_one_lock(one: u64, other: u64) -> bool {
     one != 0 && other != 0 && one.abs_diff(other) <= WORD
 }
 
-/// The lock that a stack waits for: the functions between the thread's top and the program's own code name it.
-pub(super) fn wanted(frames: &[symbols::Frame]) -> Option<Lock> {
-    const STD: [&str; 6] = [
-        "std::sync::poison::mutex::",
-        "std::sync::poison::rwlock::",
-        "std::sync::mutex::",
-        "std::sync::rwlock::",
-        "std::sys::sync::mutex::",
-        "std::sys::sync::rwlock::",
-    ];
-    const OTHERS: [&str; 4] = ["parking_lot::", "lock_api::", "dashmap::lock::", "pthread_rwlock_"];
-    // These take a lock on the way to something else, or give it back while they wait.
-    const NOT: [&str; 4] = ["condvar", "Condvar", "std::io::stdio", "std::sys::sync::once"];
-    let user = frames.iter().position(|frame| !frame.library).unwrap_or(frames.len());
-    let called = frames.get(..user).unwrap_or_default();
-    let any = |marks: &[&str]| called.iter().any(|frame| marks.iter().any(|mark| frame.function.contains(mark)));
-    let watch = watch_borrow_across_await::is_watch(called);
-    if user == frames.len() || any(&NOT) {
-        None
-    } else if any(&STD) || any(&["pthread_mutex_lock"]) {
-        Some(Lock { std: any(&STD), watch })
-    } else {
-        any(&OTHERS).then_some(Lock { std: false, watch })
-    }
-}
-
-/// Turns waits for a lock that nobody running can hold from `Blocked` into `Guard`.
+/// Turns waits for a lock that nobody running can hold from contention into this kind, or that of a `watch` channel.
 pub(super) fn mark(polls: &mut [Judged<'_>], thresholds: &Thresholds) {
     let guards: Vec<usize> = (0..polls.len()).filter(|&index| is_guard(polls, index, thresholds)).collect();
     let locks: BTreeSet<u64> = guards.iter().map(|&index| polls[index].stall.futex).filter(|&lock| lock != 0).collect();
-    let cause = |poll: &Judged<'_>| match poll.blame.lock {
-        Some(lock) if lock.watch => Cause::Borrow,
-        _ => Cause::Guard,
-    };
+    let cause = |poll: &Judged<'_>| Cause::Kind(if poll.watch { BORROW } else { GUARD });
     guards.into_iter().for_each(|index| polls[index].cause = cause(&polls[index]));
     // Earlier waits for the same lock that came to an end are of the same making.
-    let borrowed = polls.iter().any(|poll| poll.cause == Cause::Borrow);
-    let same = |poll: &Judged<'_>| match poll.blame.lock {
-        Some(lock) if lock.std => locks.iter().any(|&lock| is_one_lock(lock, poll.stall.futex)),
-        Some(lock) => lock.watch && borrowed,
+    let borrowed = polls.iter().any(|poll| poll.is(BORROW));
+    let same = |poll: &Judged<'_>| match poll.lock() {
+        Some(Lock::Std) => locks.iter().any(|&lock| is_one_lock(lock, poll.stall.futex)),
+        Some(Lock::Other) => poll.watch && borrowed,
         None => false,
     };
-    let earlier = polls.iter_mut().filter(|poll| poll.cause == Cause::Blocked && same(poll));
+    let earlier = polls.iter_mut().filter(|poll| poll.is(CONTENTION) && same(poll));
     earlier.for_each(|poll| poll.cause = cause(poll));
 }
 
@@ -87,64 +45,38 @@ fn is_guard(polls: &[Judged<'_>], index: usize, thresholds: &Thresholds) -> bool
     if poll.stall.end.is_some() || poll.end - poll.stall.since < thresholds.stuck_ns {
         return false;
     }
-    let Some(lock) = poll.blame.lock.filter(|_| poll.cause == Cause::Blocked) else { return false };
+    let Some(lock) = poll.lock().filter(|_| poll.is(CONTENTION)) else { return false };
     let (from, to) = (poll.stall.since, poll.end);
     let half = ((to - from) / 2).max(1);
     let meanwhile = polls.iter().filter(|other| {
         other.stall.tid != poll.stall.tid && other.end.min(to).saturating_sub(other.stall.since.max(from)) >= half
     });
     // Whoever waits for the same lock does not hold it; whoever waits for another one may.
-    let same = |other: &Judged<'_>| match other.blame.lock {
-        Some(theirs) if lock.std && theirs.std => is_one_lock(poll.stall.futex, other.stall.futex),
+    let same = |other: &Judged<'_>| match other.lock() {
+        Some(Lock::Std) if lock == Lock::Std => is_one_lock(poll.stall.futex, other.stall.futex),
         // The addresses tell nothing here; whoever waits for a channel of this kind holds none.
-        Some(theirs) if lock.watch && theirs.watch => true,
-        Some(theirs) => theirs == lock && other.blame.at == poll.blame.at,
+        Some(_) if poll.watch && other.watch => true,
+        Some(theirs) => theirs == lock && other.watch == poll.watch && other.blame.at == poll.blame.at,
         None => false,
     };
     meanwhile.into_iter().all(same) && poll.stall.others_ns < half
 }
 
-pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Thresholds) -> Outcome {
-    let words = Words {
-        kind: KIND,
-        cause: Cause::Guard,
-        title: |spot, call, worst| {
-            let call = call.map_or_else(|| "a lock".to_owned(), |call| format!("`{call}`"));
-            format!("{call} at {spot} waits for {worst:.0} ms, although no task that runs can be holding the lock")
-        },
-        repair: |spot, _| {
-            format!(
-                "Find the guard of the lock taken at {spot} that lives across an `.await`, and end its scope before: \
-                 await first and lock to store the result, or copy out what is needed. If the lock must be held across \
-                 the `.await`, make it a `tokio::sync::Mutex`. (If the stack itself has taken the lock further up, it \
-                 waits for its own guard.)"
-            )
-        },
-    };
-    let groups = open_polls::groups(model, polls, words.cause);
-    let findings: Vec<Finding> =
-        groups.iter().filter_map(|group| finding(model, polls, group, &words, thresholds)).collect();
-    blocking_call::outcome(model, KIND, findings, "no thread waited for a lock that no running code could hold")
+/// Whether a poll waits for a lock that is known by its address, at whatever line.
+pub(super) fn by_lock(poll: &Judged<'_>) -> bool {
+    let of_locks = [GUARD, BORROW, CONTENTION].iter().any(|kind| poll.is(kind));
+    of_locks && poll.stall.futex != 0 && poll.lock() == Some(Lock::Std)
 }
 
-pub(super) fn finding(
-    model: &Model,
-    all: &[Judged<'_>],
-    group: &[&Judged<'_>],
-    words: &Words,
-    thresholds: &Thresholds,
-) -> Option<Finding> {
-    let mut finding = open_polls::finding(model, all, group, words, thresholds)?;
-    let worst = group.iter().copied().max_by_key(|poll| poll.end - poll.stall.since)?;
+/// What else is known: who waits, and who can have the guard.
+pub(super) fn more(model: &Model, all: &[Judged<'_>], group: &[&Judged<'_>], mut finding: Finding) -> Finding {
+    let Some(worst) = group.iter().copied().max_by_key(|poll| poll.length()) else { return finding };
     let threads: BTreeSet<u64> = group.iter().map(|poll| poll.stall.tid).collect();
     let pool = closures(model, worst);
-    let track = || super::Stretch {
-        from_ns: worst.stall.since,
-        to_ns: worst.end,
-        track: format!("thread {}", worst.stall.tid),
-    };
+    let track =
+        || Stretch { from_ns: worst.stall.since, to_ns: worst.end, track: format!("thread {}", worst.stall.tid) };
     finding.evidence = vec![
-        figure("longest wait for the lock", ms(worst.end - worst.stall.since), "ms", Some(track())),
+        figure("longest wait for the lock", ms(worst.length()), "ms", Some(track())),
         figure("polls of other threads meanwhile", ms(worst.stall.others_ns), "ms", None),
         figure("threads that waited for it", threads.len() as f64, "threads", None),
     ];
@@ -154,7 +86,7 @@ pub(super) fn finding(
     }
     // Threads that are not tokio's are not seen, so the holder is an inference, never a fact.
     finding.confidence = if pool > 0 { Confidence::Possible } else { Confidence::Likely };
-    let stays = group.iter().all(|poll| poll.blame.lock.is_some_and(|lock| lock.std || lock.watch));
+    let stays = group.iter().all(|poll| poll.lock() == Some(Lock::Std) || poll.watch);
     let holder = holder(model, all, worst).filter(|_| stays);
     if let Some(holder) = holder {
         finding.title += &format!("; the guard likely lives in {}", place::task_label(model, holder));
@@ -165,10 +97,10 @@ pub(super) fn finding(
         );
     }
     finding.graph = Some(graph(model, group, holder));
-    Some(finding)
+    finding
 }
 
-fn figure(what: &str, value: f64, unit: &str, at: Option<super::Stretch>) -> Evidence {
+fn figure(what: &str, value: f64, unit: &str, at: Option<Stretch>) -> Evidence {
     Evidence { what: what.to_owned(), value, unit: unit.to_owned(), at }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::open_polls::Judged;
+use super::Judged;
 use crate::model::Model;
 
 /// The amplifiers of a group of polls that hurt somebody.

@@ -4,8 +4,8 @@
 //! A thread that the quota holds back is ready all the while, so its run delay has that time in it already; what the
 //! cgroup tells says why.
 
-use super::open_polls::{Cause, Judged};
-use super::{Answer, Check, Thresholds, ms};
+use super::super::{Answer, Check};
+use super::{Cause, Judged, Thresholds, ms};
 use crate::model::{LateBeatFacts, Model};
 
 /// What was late although nobody in the program is to blame.
