@@ -42,8 +42,12 @@ pub(super) fn program(sources: &str) -> Model {
     model
 }
 
+/// It lives up to this time, and says so once a second.
 pub(super) fn alive(model: &mut Model, at: u64) {
-    model.feed(&Cost { at, agent_cpu_ns: 0, dropped: 0, polls: 100 }.into());
+    let said = (model.last_at + 1000 * MS..at).step_by(1000 * MS as usize);
+    for at in said.chain([at]) {
+        model.feed(&Cost { at, agent_cpu_ns: 0, dropped: 0, polls: 100 }.into());
+    }
 }
 
 fn stall(model: &mut Model, since: u64, length: u64, cpu_ns: u64, run_delay_ns: u64) {
@@ -160,7 +164,7 @@ fn locks() -> Model {
             }
             .into(),
         );
-        model.feed(&Acquired { at: 5 * MS, resource, task: resource, permits: 1 }.into());
+        model.feed(&Acquired { at: 5 * MS, resource, task: resource, permits: 1, owned: false }.into());
     }
     for (wait, task, resource) in [(1, 1, 2), (2, 2, 1), (3, 3, 1)] {
         let at = (10 + wait) * MS;
@@ -239,7 +243,7 @@ fn permits(permits: u64, stranger: u64) -> Model {
         &Resource { at: 0, resource: 1, parent: 0, kind: text("Semaphore"), made, permits, returned, stranger }.into(),
     );
     for task in [1, 2] {
-        model.feed(&Acquired { at: 5 * MS, resource: 1, task, permits: 1 }.into());
+        model.feed(&Acquired { at: 5 * MS, resource: 1, task, permits: 1, owned: false }.into());
     }
     for (wait, task) in [(1, 1), (2, 2)] {
         let operation = text("Semaphore::acquire");
@@ -270,6 +274,90 @@ fn permits_are_concluded_from_only_where_all_are_accounted_for() {
     ] {
         alive(&mut model, 2000 * MS);
         assert_eq!(answer(&answers(&model), "pool-starvation"), Some(answers_so));
+    }
+}
+
+#[test]
+fn a_stranger_is_forgiven_while_the_books_are_balanced() {
+    for (capacity, balanced, answers_so) in
+        [(2, true, Answer::Found), (2, false, Answer::Clear), (3, true, Answer::Clear)]
+    {
+        let mut model = permits(capacity, 7);
+        model.feed(&Books { at: 5 * MS, resource: 1, balanced, stays: false }.into());
+        alive(&mut model, 2000 * MS);
+        let found = answers(&model);
+        assert_eq!(answer(&found, "pool-starvation"), Some(answers_so));
+        assert!(found.findings.iter().all(|finding| finding.confidence == Confidence::Likely));
+    }
+}
+
+#[test]
+fn a_task_that_left_its_wait_aside_does_not_wait_there() {
+    for idle in [true, false] {
+        let mut model = locks();
+        model.feed(&WaitIdle { at: 700 * MS, wait: 2, idle: true }.into());
+        model.feed(&WaitIdle { at: 800 * MS, wait: 2, idle }.into());
+        alive(&mut model, 2000 * MS);
+        let answers_so = if idle { Answer::Clear } else { Answer::Found };
+        assert_eq!(answer(&answers(&model), "lock-cycle"), Some(answers_so));
+    }
+}
+
+/// Task 1 waits for a lock it took; whether the guard is still its own is another question.
+#[test]
+fn a_guard_that_can_be_sent_is_held_only_where_it_stays() {
+    let spawned = |parent| {
+        let (kind, name, spawned) = (text("task"), text(""), place(70));
+        Task { at: 6 * MS, task: 3, runtime: 1, kind, name, spawned, parent }
+    };
+    let busy = Poll { at: 900 * MS, task: 9, tid: 10, duration_ns: MS };
+    for (owned, stays, child, busy, answers_so) in [
+        (false, false, None, Some(busy.clone()), Answer::Found),
+        (true, false, None, None, Answer::Found),
+        (true, false, None, Some(busy.clone()), Answer::Clear),
+        (true, true, None, Some(busy.clone()), Answer::Found),
+        (true, true, Some(spawned(1)), Some(busy), Answer::Clear),
+    ] {
+        let mut model = program("hooks,tracing,watchdog");
+        let (kind, made) = (text("Mutex"), place(10));
+        let (parent, permits, returned, stranger) = (0, 0, false, 0);
+        model.feed(&Resource { at: 0, resource: 1, parent, kind, made, permits, returned, stranger }.into());
+        model.feed(&Books { at: 0, resource: 1, balanced: true, stays }.into());
+        model.feed(&Acquired { at: 500 * MS, resource: 1, task: 1, permits: 1, owned }.into());
+        child.into_iter().for_each(|child| model.feed(&Task { at: 501 * MS, ..child }.into()));
+        let operation = text("Mutex::lock");
+        model.feed(&Wait { at: 510 * MS, wait: 1, resource: 1, task: 1, operation, until: 0 }.into());
+        busy.into_iter().for_each(|poll| model.feed(&poll.into()));
+        alive(&mut model, 2000 * MS);
+        assert_eq!(answer(&answers(&model), "self-deadlock"), Some(answers_so), "{owned} {stays}");
+    }
+}
+
+#[test]
+fn a_stopped_process_blocks_nobody() {
+    for (stopped, answers_so) in [(true, Answer::Clear), (false, Answer::Found)] {
+        let mut model = program("hooks,watchdog");
+        let (task, tid, since, observed) = (1, 10, 10 * MS, 11 * MS);
+        let (state, syscall, stack) = (u64::from(b'S'), 0, vec![1, 3]);
+        alive(&mut model, 12 * MS);
+        let look = |at| Stall {
+            at,
+            task,
+            tid,
+            since,
+            observed,
+            cpu_ns: 0,
+            run_delay_ns: 0,
+            state,
+            syscall,
+            stack: stack.clone(),
+        };
+        if !stopped {
+            [1000, 2000].iter().for_each(|at| model.feed(&look(at * MS).into()));
+        }
+        model.feed(&look(3000 * MS).into());
+        model.feed(&StallEnd { at: 3001 * MS, task, tid, since, cpu_ns: 0, run_delay_ns: 0, observed }.into());
+        assert_eq!(answer(&answers(&model), "blocking-call"), Some(answers_so));
     }
 }
 

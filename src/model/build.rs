@@ -3,8 +3,8 @@
 use pollscope_recording::{Event, Nanos, Polls, ResourceId, TaskId};
 
 use super::{
-    DelayFacts, Held, KEPT, KEPT_DEAD_TASKS, KEPT_RECENT, KEPT_SAMPLES, LateBeatFacts, Model, ProcessFacts, RECENT,
-    ResourceFacts, RuntimeFacts, Sample, Stall, ThreadFacts, WaitFacts,
+    DelayFacts, Held, KEPT, KEPT_DEAD_TASKS, KEPT_RECENT, KEPT_SAMPLES, LateBeatFacts, Model, PAUSE, ProcessFacts,
+    RECENT, ResourceFacts, RuntimeFacts, Sample, Stall, ThreadFacts, WaitFacts,
 };
 
 impl Model {
@@ -13,6 +13,9 @@ impl Model {
         let at = event.at();
         if self.events == 0 || at < self.first_at {
             self.first_at = at;
+        }
+        if self.events > 0 && at.saturating_sub(self.last_at) >= PAUSE && self.pauses.len() < KEPT {
+            self.pauses.push((self.last_at, at));
         }
         self.events += 1;
         self.last_at = self.last_at.max(at);
@@ -73,9 +76,13 @@ impl Model {
                     // The polls lie somewhere in the window: its start is all that is certain. Its end would show a
                     // task that began to wait in the middle of it as moving on.
                     self.progress(polls.task, polls.from);
+                    self.polled(polls.task, at);
                 }
             }
-            Event::Poll(poll) => self.progress(poll.task, at.saturating_add(poll.duration_ns)),
+            Event::Poll(poll) => {
+                self.progress(poll.task, at.saturating_add(poll.duration_ns));
+                self.polled(poll.task, at.saturating_add(poll.duration_ns));
+            }
             Event::Delay(delay) => {
                 let facts = DelayFacts { at, task: delay.task, tid: delay.tid, delay_ns: delay.delay_ns };
                 keep(&mut self.delays, facts, &mut self.not_kept);
@@ -120,7 +127,8 @@ impl Model {
         let at = event.at();
         match event {
             Event::Resource(resource) => {
-                let receiver = self.resources.get(&resource.resource).and_then(|known| known.receiver);
+                // Told again when it is known better; what other events tell of it still holds.
+                let known = self.resources.remove(&resource.resource).unwrap_or_default();
                 let facts = ResourceFacts {
                     kind: resource.kind.to_string(),
                     parent: resource.parent,
@@ -128,7 +136,7 @@ impl Model {
                     permits: resource.permits,
                     returned: resource.returned,
                     stranger: resource.stranger,
-                    receiver,
+                    ..known
                 };
                 self.resources.insert(resource.resource, facts);
             }
@@ -142,15 +150,21 @@ impl Model {
                 let held = self.holders.entry(taken.resource).or_default().entry(taken.task).or_default();
                 // Said again at the start of each segment, with its own time: the same fact, not one more permit.
                 if held.permits == 0 {
-                    *held = Held { permits: taken.permits.max(1), takings: 1, since: at, last: at };
+                    let (permits, owned) = (taken.permits.max(1), taken.owned);
+                    *held = Held { permits, takings: 1, since: at, last: at, owned };
                 } else if at > held.last {
                     *held = Held {
                         permits: held.permits + taken.permits.max(1),
                         takings: held.takings + 1,
                         last: at,
+                        owned: held.owned || taken.owned,
                         ..*held
                     };
                 }
+            }
+            Event::Books(books) => {
+                let facts = self.resources.entry(books.resource).or_default();
+                (facts.balanced, facts.stays) = (books.balanced, books.stays);
             }
             Event::Released(given) => self.released(given.resource, given.task, given.permits.max(1)),
             Event::Wait(wait) => {
@@ -168,6 +182,11 @@ impl Model {
             Event::WaitStack(wait) => {
                 if let Some(facts) = self.waits.get_mut(&wait.wait) {
                     facts.stack = wait.stack.clone();
+                }
+            }
+            Event::WaitIdle(wait) => {
+                if let Some(facts) = self.waits.get_mut(&wait.wait) {
+                    facts.idle = wait.idle;
                 }
             }
             Event::Granted(granted) => {
@@ -217,6 +236,11 @@ impl Model {
                 self.hold_stacks.remove(&(resource, owner));
             }
         }
+    }
+
+    fn polled(&mut self, task: TaskId, by: Nanos) {
+        let facts = self.tasks.entry(task).or_default();
+        facts.polled_by = facts.polled_by.max(by);
     }
 
     fn progress(&mut self, task: TaskId, at: Nanos) {

@@ -65,6 +65,8 @@ pub struct TaskFacts {
     pub ended: Option<Nanos>,
     /// When it was last known to move: a poll or a wait that ended.
     pub progress: Nanos,
+    /// By when its last poll was over: of a window of polls, its end.
+    pub polled_by: Nanos,
 }
 
 /// One look of the watchdog at an open poll.
@@ -148,6 +150,10 @@ pub struct ResourceFacts {
     pub returned: bool,
     /// A task that gave permits back without having taken any; 0 if there was none.
     pub stranger: TaskId,
+    /// Whether its holders still add up in spite of the stranger.
+    pub balanced: bool,
+    /// Whether what can be sent to another task has always come back from who took it, and has come back.
+    pub stays: bool,
     /// Of a channel: who received last.
     pub receiver: Option<TaskId>,
 }
@@ -163,6 +169,8 @@ pub struct Held {
     pub since: Nanos,
     /// When it last took some.
     pub last: Nanos,
+    /// Whether it can have sent some to another task.
+    pub owned: bool,
 }
 
 /// A wait under way.
@@ -178,6 +186,8 @@ pub struct WaitFacts {
     pub since: Nanos,
     /// When what it asks for became its own, if its task has not noticed since.
     pub granted: Option<Nanos>,
+    /// Whether its task was polled since without polling it: it awaits something else.
+    pub idle: bool,
     /// Of a timer: when it fires. 0 if nothing tells when it ends.
     pub until: Nanos,
     /// The stack on which it began; empty until it has lasted about a second.

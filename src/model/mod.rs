@@ -31,6 +31,9 @@ const KEPT_DEAD_TASKS: usize = 100_000;
 const KEPT_RECENT: usize = 64;
 /// How long after its end a stall is still met by the windows of others, which are told late.
 const RECENT: Nanos = 300_000_000;
+/// The agent says something once a second, come what may: where nothing was said for so long, the whole process did not
+/// run. A debugger had stopped it.
+const PAUSE: Nanos = 1_500_000_000;
 /// Most stacks kept for one stall: the watchdog's intervals double, so this is hours.
 const KEPT_SAMPLES: usize = 24;
 
@@ -103,6 +106,8 @@ pub struct Model {
     pub ended: Option<String>,
     /// Stalls that a window of polls told next may still overlap with.
     recent_stalls: Vec<StallKey>,
+    /// From when to when the process was stopped.
+    pauses: Vec<(Nanos, Nanos)>,
     /// Spans of the program's that tasks were in.
     spans: BTreeMap<TaskId, gauges::Moments>,
     polls_by_cost: u64,
@@ -118,6 +123,11 @@ impl Model {
     /// Whether the polls of its tasks could be seen at all.
     pub fn sees_tasks(&self) -> bool {
         self.has_source("hooks") || self.has_source("tracing") || self.has_source("console")
+    }
+
+    /// For how much of a time the whole process was stopped.
+    pub fn paused_ns(&self, from: Nanos, to: Nanos) -> Nanos {
+        self.pauses.iter().map(|&(since, until)| until.min(to).saturating_sub(since.max(from))).sum()
     }
 
     /// How long the program was observed.

@@ -13,6 +13,7 @@ mod dashboards;
 mod exercise;
 mod freed;
 mod idle;
+mod look_alikes;
 mod orders;
 mod programs;
 #[cfg(feature = "lab")]

@@ -5,10 +5,9 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
-const SOURCES: [&str; 2] = ["tests/programs/waits.rs", "tests/programs/permits.rs"];
-const RUNTIMES: [&str; 3] = ["current_thread", "two", "four"];
+pub(crate) const RUNTIMES: [&str; 3] = ["current_thread", "two", "four"];
 
 /// What never moves again, and what that is called.
 const STUCK: [(&str, &str); 16] = [
@@ -49,65 +48,96 @@ const MOVING: [&str; 16] = [
     "idle_server",
 ];
 
-/// Records a program for three seconds; they sleep most of the time, so many run at once.
-fn start(place: &Path, name: &str, runtime: &str) -> Child {
-    command(place)
-        .args(["record", "--seconds", "3", "--format", "json", "--out", &format!("{name}-{runtime}"), "--"])
-        .arg(program("waits"))
-        .args([name, runtime])
-        // Built in this workspace they hold the collectors, so the recorder would not decide by itself.
-        .env("POLLSCOPE_TRACE", "1")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+/// Seconds for those that never move again: many start at once and take their time.
+pub(crate) const STUCK_FOR: u64 = 5;
+/// Seconds after which those that only wait for long are stopped: in the middle of it, so that what is diagnosed at the
+/// end is a wait of more than a second.
+pub(crate) const MIDDLE: u64 = 2;
+
+/// A program while it is recorded. It sleeps most of the time, so many run at once.
+pub(crate) struct Recorded {
+    name: String,
+    runtime: String,
+    sources: Vec<String>,
+    recorder: Child,
+    _place: TempDir,
 }
 
-fn diagnosed(recorder: Child) -> Value {
-    let output = recorder.wait_with_output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+impl Recorded {
+    /// Starts the program `name` of `example` for so many seconds.
+    pub(crate) fn start(example: &str, name: &str, runtime: &str, seconds: u64) -> Recorded {
+        let place = tempdir().unwrap();
+        let recorder = command(place.path())
+            .args(["record", "--seconds", &seconds.to_string(), "--format", "json", "--out", "out", "--"])
+            .arg(program(example))
+            .args([name, runtime])
+            // Built in this workspace they hold the collectors, so the recorder would not decide by itself.
+            .env("POLLSCOPE_TRACE", "1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let sources = [example, "permits"].map(|file| format!("tests/programs/{file}.rs")).to_vec();
+        let (name, runtime) = (name.to_owned(), runtime.to_owned());
+        Recorded { name, runtime, sources, recorder, _place: place }
+    }
+
+    fn diagnosed(self) -> (Value, String) {
+        let output = self.recorder.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let diagnosis = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        (diagnosis, format!("{} on {}", self.name, self.runtime))
+    }
+
+    /// The lines that a comment marks with the program's name.
+    fn marked(&self) -> Vec<(String, u64)> {
+        let is_marked =
+            |line: &str| line.rsplit_once("// ").is_some_and(|(_, names)| names.split(' ').any(|one| one == self.name));
+        let of_file = |file: &String| {
+            let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+            let lines = (1..).zip(source.lines()).filter(|(_, line)| is_marked(line));
+            lines.map(|(number, _)| (file.clone(), number)).collect::<Vec<_>>()
+        };
+        self.sources.iter().flat_map(of_file).collect()
+    }
 }
 
-fn lines(file: &'static str) -> Vec<(&'static str, u64, String)> {
-    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-    (1..).zip(source.lines()).map(|(number, line)| (file, number, line.to_owned())).collect()
+/// The one finding is of this kind, at a marked line.
+pub(crate) fn assert_named(recorded: Recorded, kind: &str) {
+    let lines = recorded.marked();
+    assert!(!lines.is_empty(), "{} has a marked line", recorded.name);
+    let (diagnosis, what) = recorded.diagnosed();
+    let findings = diagnosis["findings"].as_array().unwrap();
+    let kinds: Vec<_> = findings.iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, [kind], "{what}: {diagnosis:#}");
+    let at = &findings[0]["culprit"]["at"];
+    let named = (at["file"].as_str().unwrap().to_owned(), at["line"].as_u64().unwrap());
+    assert!(lines.contains(&named), "{what}: {at} is none of {lines:?}");
+}
+
+/// No harm is told.
+pub(crate) fn assert_silent(recorded: Recorded) {
+    let (diagnosis, what) = recorded.diagnosed();
+    // Many programs at once are a crowd, which may be told.
+    let silent = ["healthy", "environment"].iter().any(|verdict| diagnosis["verdict"] == *verdict);
+    assert!(silent, "{what}: {diagnosis:#}");
 }
 
 #[test]
 fn what_waits_for_ever_is_named_with_its_line() {
-    let place = tempdir().unwrap();
-    let marked: Vec<(&str, u64, String)> = SOURCES.iter().flat_map(|file| lines(file)).collect();
     for runtime in RUNTIMES {
         let started: Vec<_> =
-            STUCK.iter().map(|(name, kind)| (*name, *kind, start(place.path(), name, runtime))).collect();
-        for (name, kind, recorder) in started {
-            let is_marked =
-                |line: &str| line.rsplit_once("// ").is_some_and(|(_, names)| names.split(' ').any(|one| one == name));
-            let lines: Vec<(&str, u64)> =
-                marked.iter().filter(|(.., line)| is_marked(line)).map(|&(file, line, _)| (file, line)).collect();
-            assert!(!lines.is_empty(), "{name} has a marked line");
-            let diagnosis = diagnosed(recorder);
-            let findings = diagnosis["findings"].as_array().unwrap();
-            let kinds: Vec<_> = findings.iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
-            assert_eq!(kinds, [kind], "{name} on {runtime}: {diagnosis:#}");
-            let at = &findings[0]["culprit"]["at"];
-            let named = (at["file"].as_str().unwrap(), at["line"].as_u64().unwrap());
-            assert!(lines.contains(&named), "{name} on {runtime}: {at} is none of {lines:?}");
+            STUCK.iter().map(|(name, kind)| (*kind, Recorded::start("waits", name, runtime, STUCK_FOR))).collect();
+        for (kind, recorded) in started {
+            assert_named(recorded, kind);
         }
     }
 }
 
 #[test]
 fn what_only_waits_for_long_is_met_with_silence() {
-    let place = tempdir().unwrap();
     for runtime in RUNTIMES {
-        let started: Vec<_> = MOVING.iter().map(|name| (name, start(place.path(), name, runtime))).collect();
-        for (name, recorder) in started {
-            let diagnosis = diagnosed(recorder);
-            // Many programs at once are a crowd, which may be told.
-            let silent = ["healthy", "environment"].iter().any(|verdict| diagnosis["verdict"] == *verdict);
-            assert!(silent, "{name} on {runtime}: {diagnosis:#}");
-        }
+        let started: Vec<_> = MOVING.iter().map(|name| Recorded::start("waits", name, runtime, MIDDLE)).collect();
+        started.into_iter().for_each(assert_silent);
     }
 }

@@ -1,6 +1,7 @@
 //! More programs that wait: permits that come back by other ways than a guard, and waits with a timeout.
 
-use super::{forever, ms};
+use super::forever;
+use super::runner::ms;
 use std::sync::Arc;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -89,7 +90,7 @@ pub(super) async fn moved_permits() {
     for number in 0..4 {
         let Ok(permit) = gate.clone().acquire_owned().await else { return };
         tokio::spawn(async move {
-            sleep(ms(1500 + number)).await;
+            sleep(ms(2500 + number)).await;
             drop(permit);
         });
     }
@@ -104,7 +105,7 @@ pub(super) async fn forgotten_permits() {
         let gate = gate.clone();
         tokio::spawn(async move {
             tokio::spawn(async move {
-                sleep(ms(1500 + number)).await;
+                sleep(ms(2500 + number)).await;
                 gate.add_permits(1);
             });
         });
@@ -119,13 +120,13 @@ pub(super) async fn inherited_permits() {
         tokio::spawn(async move {
             let Ok(permit) = gate.acquire_owned().await else { return };
             tokio::spawn(async move {
-                sleep(ms(1500 + number)).await;
+                sleep(ms(2500 + number)).await;
                 drop(permit);
             });
         });
         sleep(ms(5)).await;
     }
-    sleep(ms(3500)).await;
+    sleep(ms(5500)).await;
 }
 
 /// One permit is with a task that took it without waiting, of which no event tells.
@@ -157,7 +158,7 @@ pub(super) async fn rate_limit() {
     let filled = gate.clone();
     tokio::spawn(async move {
         loop {
-            sleep(ms(2_000)).await;
+            sleep(ms(2_500)).await;
             filled.add_permits(3);
         }
     });

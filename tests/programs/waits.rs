@@ -1,60 +1,23 @@
 //! Programs that wait: for ever, or only for long. The first argument chooses one; the second the runtime.
 
-use std::future::Future;
-use std::pin::Pin;
+use runner::{ms, programs};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Mutex, Notify, RwLock, Semaphore, mpsc};
 use tokio::time::{interval, sleep, timeout};
 
 mod permits;
+mod runner;
 use permits::*;
 
-type Program = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
-
-macro_rules! programs {
-    ($($name:ident),* $(,)?) => { [$((stringify!($name), (|| Box::pin($name())) as Program)),*] };
-}
-
-fn main() {
-    match std::env::args().nth(2).as_deref() {
-        Some("current_thread") => current_thread(),
-        Some("four") => four_workers(),
-        _ => two_workers(),
-    }
-}
-
-#[pollscope_agent::main(flavor = "current_thread")]
-async fn current_thread() {
-    chosen()().await;
-}
-
-#[pollscope_agent::main(worker_threads = 2)]
-async fn two_workers() {
-    chosen()().await;
-}
-
-#[pollscope_agent::main(worker_threads = 4)]
-async fn four_workers() {
-    chosen()().await;
-}
-
 #[rustfmt::skip]
-fn chosen() -> Program {
-    let programs = programs!(
+fn main() {
+    runner::run(programs!(
         abba, triangle, three_kinds, five, mixed, owned, relock, reread, upgrade, pool, circle, self_send, futurelock, leak,
         returned_pool, patient,
         forgotten_permits, inherited_permits, tried_permits, rate_limit,
         long_holder, nested_holders, moved_permits, dispatched_permits, select_borrowed, timed_locks, slow_consumer,
         notify_under_lock, writer_behind_readers, ordered_locks, draining_pool, idle_server,
-    );
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let found = programs.into_iter().find(|(known, _)| *known == name);
-    found.unwrap_or_else(|| panic!("no program {name}")).1
-}
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
+    ));
 }
 
 async fn forever() {
@@ -286,7 +249,7 @@ async fn dispatched_permits() {
     let (jobs, mut queue) = mpsc::channel(8);
     tokio::spawn(async move {
         while let Some(permit) = queue.recv().await {
-            sleep(ms(1500)).await;
+            sleep(ms(2500)).await;
             drop(permit);
         }
     });
@@ -339,7 +302,7 @@ async fn slow_consumer() {
     let (queue, mut work) = mpsc::channel(2);
     tokio::spawn(async move {
         while work.recv().await.is_some() {
-            sleep(ms(1400)).await;
+            sleep(ms(2500)).await;
         }
     });
     for number in 0..4 {
@@ -355,7 +318,7 @@ async fn notify_under_lock() {
         heard.notified().await;
     });
     tokio::spawn(async move {
-        sleep(ms(2200)).await;
+        sleep(ms(2500)).await;
         news.notify_one();
     });
     sleep(ms(20)).await;
@@ -368,7 +331,7 @@ async fn writer_behind_readers() {
         let lock = lock.clone();
         tokio::spawn(async move {
             let _held = lock.read().await;
-            sleep(ms(1800 + number * 100)).await;
+            sleep(ms(2500 + number * 100)).await;
         });
     }
     sleep(ms(20)).await;
@@ -410,7 +373,7 @@ async fn draining_pool() {
         let pool = pool.clone();
         tasks.push(tokio::spawn(async move {
             let Ok(_held) = pool.acquire().await else { return };
-            sleep(ms(1100 + number * 10)).await;
+            sleep(ms(2500 + number * 10)).await;
         }));
     }
     for task in tasks {

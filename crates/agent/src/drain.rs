@@ -1,5 +1,6 @@
 //! The drain: the one thread that takes what the others noted, orders it by time and writes it. Never a runtime worker.
 
+mod books;
 mod locks;
 mod orders;
 mod said_aside;
@@ -28,6 +29,9 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_millis(50);
 const WINDOW: Nanos = 100_000_000;
 const SECOND: Nanos = 1_000_000_000;
+/// Rings are emptied one after the other, so what was noted last waits for the next turn: a ring emptied before may hold
+/// what came first. Longer than a thread takes from reading the clock to its ring, unless it is taken off the processor.
+const SETTLED: Nanos = 2_000_000;
 
 struct Drain {
     session: &'static Session,
@@ -36,6 +40,8 @@ struct Drain {
     suspects: Suspects,
     #[cfg(feature = "tracing")]
     idle: IdleTasks,
+    /// Noted too late for the last turn.
+    held_back: Vec<(i32, Raw)>,
     samples: Samples,
     aside: SaidAside,
     unwinder: Unwinder,
@@ -68,6 +74,7 @@ pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
         #[cfg(feature = "tracing")]
         idle: IdleTasks::default(),
         samples: Samples::new(begun),
+        held_back: Vec::new(),
         aside: SaidAside::default(),
         unwinder: Unwinder::new(),
         texts: HashMap::new(),
@@ -150,11 +157,15 @@ impl Drain {
         for slot in &slots {
             self.meet(slot, now);
         }
-        let mut batch: Vec<(i32, Raw)> = Vec::new();
+        let mut batch = std::mem::take(&mut self.held_back);
         for slot in &slots {
             slot.take(|raw| batch.push((slot.tid, raw)));
         }
         batch.sort_by_key(|(_, raw)| raw.at);
+        if !last {
+            let settled = batch.partition_point(|(_, raw)| raw.at < now.saturating_sub(SETTLED));
+            self.held_back = batch.split_off(settled);
+        }
         let mut own = std::mem::take(&mut *self.session.events()).into_iter().peekable();
         for (tid, raw) in batch {
             while let Some(event) = own.next_if(|event| event.at() <= raw.at) {
@@ -221,7 +232,10 @@ impl Drain {
     fn tell(&mut self, tid: i32, raw: Raw) {
         let (at, tid) = (raw.at, tid as u64);
         match raw.what {
-            What::Poll { task, duration } => self.write(words::Poll { at, task, tid, duration_ns: duration }),
+            What::Poll { task, duration } => {
+                self.locks.polled(task, at);
+                self.write(words::Poll { at, task, tid, duration_ns: duration });
+            }
             What::Delay { task, delay } => self.write(words::Delay { at, task, tid, delay_ns: delay }),
             What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
             What::End { task } => {
@@ -238,7 +252,7 @@ impl Drain {
                 event.into_iter().for_each(|event| self.write(event));
             }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
-                self.locks.spawned(task, parent);
+                self.locks.spawned(at, task, parent);
                 let name = self.aside.name(task).or(name);
                 let event = words::Task {
                     at,
@@ -266,22 +280,22 @@ impl Drain {
             }
             What::Capacity { resource, permits } => self.locks.capacity(resource, permits),
             What::HandedOver { wait, task, permits } => {
-                let event = self.locks.handed_over(at, wait, task, permits);
-                event.into_iter().for_each(|event| self.write(event));
+                let events = self.locks.handed_over(at, wait, task, permits);
+                events.into_iter().for_each(|event| self.write(event));
             }
             What::Granted { wait } => self.locks.granted(at, wait),
             What::Dropped { resource } => {
                 let events = self.locks.dropped(at, resource);
                 events.into_iter().for_each(|event| self.write(event));
             }
-            What::Acquired { resource, task, permits, stack } => {
-                let taken = words::Acquired { at, resource, task, permits };
-                let event = self.locks.acquired(taken, stack, self.session.full);
-                event.into_iter().for_each(|event| self.write(event));
+            What::Acquired { resource, task, permits, owned, stack } => {
+                let taken = words::Acquired { at, resource, task, permits, owned };
+                let events = self.locks.acquired(taken, stack, self.session.full);
+                events.into_iter().for_each(|event| self.write(event));
             }
             What::Released { resource, task, permits } => {
-                let event = self.locks.released(at, resource, task, permits);
-                event.into_iter().for_each(|event| self.write(event));
+                let events = self.locks.released(at, resource, task, permits);
+                events.into_iter().for_each(|event| self.write(event));
             }
             What::Wait { wait, resource, task, operation, until, stack } => {
                 let operation = self.text(operation);
@@ -320,6 +334,7 @@ impl Drain {
             let mut events = Vec::new();
             self.lost_polls += self.spare.take(|entry| {
                 self.suspects.polled(entry.task, entry.polls, entry.busy);
+                self.locks.polled(entry.task, entry.last);
                 events.push(words::Polls {
                     at: now,
                     task: entry.task,
@@ -333,6 +348,7 @@ impl Drain {
             });
             events.into_iter().for_each(|event| self.write(event));
         }
+        self.locks.idle(now).into_iter().for_each(|event| self.write(event));
         if let Some(event) = self.suspects.turn(from, now, self.session.tracing) {
             self.write(event);
         }

@@ -125,6 +125,8 @@ pub(crate) enum What {
         resource: ResourceId,
         task: TaskId,
         permits: u64,
+        /// It can be sent to another task.
+        owned: bool,
         /// Of some takings of a semaphore.
         stack: Option<Box<RawStack>>,
     },

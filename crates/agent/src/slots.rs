@@ -234,7 +234,7 @@ impl Slot {
             }
             self.polls.store(self.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             // The drain holds this lock for the time of a copy; then the poll is written alone instead of waiting.
-            let counted = self.table.try_lock().map(|mut table| table.add(task, duration)).is_ok();
+            let counted = self.table.try_lock().map(|mut table| table.add(task, since, duration)).is_ok();
             if !counted || duration >= self.notable {
                 self.note(since, What::Poll { task, duration });
             }

@@ -12,6 +12,8 @@ pub(crate) struct Entry {
     pub(crate) polls: u64,
     pub(crate) busy: Nanos,
     pub(crate) max: Nanos,
+    /// Start of the last one.
+    pub(crate) last: Nanos,
     pub(crate) histogram: [u32; POLL_BUCKETS],
 }
 
@@ -28,7 +30,7 @@ impl Table {
 
     /// Counts one poll. Never allocates.
     #[inline]
-    pub(crate) fn add(&mut self, task: TaskId, nanos: Nanos) {
+    pub(crate) fn add(&mut self, task: TaskId, since: Nanos, nanos: Nanos) {
         let entry = &mut self.entries[task as usize & (SLOTS - 1)];
         if entry.task != task {
             if entry.polls > 0 {
@@ -42,6 +44,7 @@ impl Table {
         }
         entry.polls += 1;
         entry.busy += nanos;
+        entry.last = since;
         entry.max = entry.max.max(nanos);
         entry.histogram[poll_bucket(nanos)] += 1;
     }

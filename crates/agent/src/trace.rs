@@ -19,7 +19,7 @@ use crate::session::Session;
 use crate::slots;
 use crate::wakes;
 use fields::{Fields, WakerFields, WakerOperation};
-use pollscope_recording::{Nanos, TaskId};
+use pollscope_recording::{Nanos, TaskId, WaitId};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,6 +100,8 @@ struct Operation {
     obtained: u64,
     /// Of a timer: when it fires.
     until: Nanos,
+    /// When it was polled last.
+    polled: Nanos,
     /// Of a taking of permits: the semaphore's number.
     semaphore: u64,
     /// Of a semaphore itself: the permits it began with.
@@ -177,6 +179,11 @@ pub(crate) fn new_span(session: &Session, attributes: &span::Attributes<'_>) -> 
 
 fn keep(span: Span, operation: Operation) {
     with_alive(span, |alive| alive.insert(span.0, Alive { handles: 1, operation }));
+}
+
+/// When a wait under way was polled last.
+pub(crate) fn last_polled(wait: WaitId) -> Option<Nanos> {
+    with_operation(Span::new(OPERATION, wait), |operation| operation.polled)
 }
 
 /// Whether an operation is that of a semaphore, which may be inside another.

@@ -366,6 +366,9 @@ events! {
         task: TaskId,
         /// Permits taken; 1 for a Mutex.
         permits: u64,
+        /// Whether it can have been sent to another task since: taken by an `_owned` operation, or by one that is in no
+        /// event of tokio's, like `try_lock`.
+        owned: bool,
     }
     /// A task gave a lock or permits back. For a channel: it received, so that places became free; written when the
     /// receiver is another than before.
@@ -481,6 +484,24 @@ events! {
         task: TaskId,
         /// The spans, outermost first.
         spans: Vec<Span>,
+    }
+    /// A task that waits for long was polled without polling this wait of its own: what it awaits now is something else.
+    WaitIdle {
+        /// The wait.
+        wait: WaitId,
+        /// False if it has been polled again since.
+        idle: bool,
+    }
+    /// How far the holders of a resource can be believed. Written once somebody has waited for it, when it changes.
+    Books {
+        /// The resource.
+        resource: ResourceId,
+        /// Whether the holders still add up although a stranger gave something back: what it gave can have been taken
+        /// by `try_acquire`, which is in no event.
+        balanced: bool,
+        /// Whether what was taken to be sent (`_owned`) has always come back from the very task that took it, and has
+        /// come back at all.
+        stays: bool,
     }
     /// What observing cost up to now; totals since the start. Written about once a second: also the proof that the
     /// process was alive.

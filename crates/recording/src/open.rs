@@ -22,6 +22,7 @@ pub struct OpenFacts {
     /// Of channels, which nobody holds: who received last.
     receivers: BTreeMap<ResourceId, Released>,
     hold_stacks: BTreeMap<(ResourceId, TaskId), HoldStack>,
+    books: BTreeMap<ResourceId, Books>,
     waits: BTreeMap<WaitId, OpenWait>,
     waits_of: BTreeSet<(TaskId, WaitId)>,
     stalls: Vec<Stall>,
@@ -40,6 +41,7 @@ struct OpenWait {
     wait: Wait,
     stack: Option<WaitStack>,
     granted: Option<Granted>,
+    idle: Option<WaitIdle>,
 }
 
 impl OpenFacts {
@@ -77,7 +79,9 @@ impl OpenFacts {
                 self.acquired.remove(&event.resource);
                 self.receivers.remove(&event.resource);
                 self.hold_stacks.retain(|(resource, _), _| *resource != event.resource);
+                self.books.remove(&event.resource);
             }
+            Event::Books(event) => drop(self.books.insert(event.resource, event.clone())),
             Event::Acquired(event) => {
                 let holders = self.acquired.entry(event.resource).or_default();
                 if holders.len() == MAX_ACQUIRED {
@@ -87,7 +91,7 @@ impl OpenFacts {
             }
             Event::Released(event) => self.released(event),
             Event::Wait(event) => {
-                self.waits.insert(event.wait, OpenWait { wait: event.clone(), stack: None, granted: None });
+                self.waits.insert(event.wait, OpenWait { wait: event.clone(), stack: None, granted: None, idle: None });
                 self.waits_of.insert((event.task, event.wait));
             }
             Event::WaitStack(event) => {
@@ -98,6 +102,11 @@ impl OpenFacts {
             Event::Granted(event) => {
                 if let Some(open) = self.waits.get_mut(&event.wait) {
                     open.granted = Some(event.clone());
+                }
+            }
+            Event::WaitIdle(event) => {
+                if let Some(open) = self.waits.get_mut(&event.wait) {
+                    open.idle = Some(event.clone()).filter(|event| event.idle);
                 }
             }
             Event::HoldStack(event) => drop(self.hold_stacks.insert((event.resource, event.task), event.clone())),
@@ -146,6 +155,7 @@ impl OpenFacts {
         self.threads.values().for_each(|fact| each(fact.clone().into()));
         self.tasks.values().for_each(|fact| each(fact.clone().into()));
         self.resources.values().for_each(|fact| each(fact.clone().into()));
+        self.books.values().for_each(|fact| each(fact.clone().into()));
         self.acquired.values().flatten().for_each(|fact| each(fact.clone().into()));
         self.hold_stacks.values().for_each(|fact| each(fact.clone().into()));
         self.receivers.values().for_each(|fact| each(fact.clone().into()));
@@ -153,6 +163,7 @@ impl OpenFacts {
             each(open.wait.clone().into());
             open.stack.iter().for_each(|fact| each(fact.clone().into()));
             open.granted.iter().for_each(|fact| each(fact.clone().into()));
+            open.idle.iter().for_each(|fact| each(fact.clone().into()));
         }
         self.stalls.iter().for_each(|fact| each(fact.clone().into()));
         self.spans.values().for_each(|fact| each(fact.clone().into()));

@@ -160,14 +160,14 @@ fn rotation_keeps_open_facts() {
     writer.write(&task(3)).unwrap();
     writer.write(&task(4)).unwrap();
     writer.write(&TaskEnd { at: 5, task: 4 }.into()).unwrap();
-    writer.write(&Acquired { at: 6, resource: 9, task: 3, permits: 2 }.into()).unwrap();
-    writer.write(&Released { at: 7, resource: 9, task: 3, permits: 1 }.into()).unwrap();
+    writer.write(&Acquired { at: 6, resource: 9, task: 3, permits: 2, owned: false }.into()).unwrap();
+    writer.write(&Released { at: 7, resource: 9, task: 3, permits: 1, owned: false }.into()).unwrap();
     (0..2000).for_each(|n| writer.write(&poll(n)).unwrap());
     writer.finish().unwrap();
     std::fs::remove_file(folder.0.join("000000.pollscope.gz")).unwrap();
     let (events, damages) = read(&folder.0);
     assert_eq!(damages.iter().map(|damage| (damage.segment, damage.kind)).collect::<Vec<_>>(), [(0, DamageKind::Gone)]);
-    let held = Acquired { at: 6, resource: 9, task: 3, permits: 1 }.into();
+    let held = Acquired { at: 6, resource: 9, task: 3, permits: 1, owned: false }.into();
     assert_eq!(events[..2], [task(3), held]);
     assert!(!events.contains(&task(4)));
     assert_eq!(events.last(), Some(&poll(1999)));

@@ -102,8 +102,10 @@ fn judge<'a>(
     thresholds: &Thresholds,
 ) -> Judged<'a> {
     let end = model.end_of(stall);
-    let whole = end - stall.since;
-    let window = stall.measured.saturating_sub(stall.observed);
+    // A process that is stopped does no harm of its own.
+    let running = |from: u64, to: u64| to.saturating_sub(from).saturating_sub(model.paused_ns(from, to));
+    let whole = running(stall.since, end);
+    let window = running(stall.observed, stall.measured);
     // With a window of nothing the times are zero too; a sleeping thread's first sample then decides.
     let (cpu, delay) = (stall.cpu_ns.min(window), stall.run_delay_ns.min(window.saturating_sub(stall.cpu_ns)));
     // Where the kernel does not tell run delay, throttling looks like a wait. But a thread that waits is not ready.

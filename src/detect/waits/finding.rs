@@ -107,7 +107,7 @@ pub(super) fn of_cycle(
     Some(Finding {
         kind: shape.kind.to_owned(),
         severity: Severity::Critical,
-        confidence: if seen_whole && escape.is_none() && over.is_none() {
+        confidence: if seen_whole && escape.is_none() && over.is_none() && graph.is_sure(cycle) {
             shape.confidence
         } else {
             Confidence::Likely

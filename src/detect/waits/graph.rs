@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
 
+use super::Cycle;
 use crate::detect::Thresholds;
-use crate::model::{Model, WaitFacts};
+use crate::model::{Held, Model, TaskFacts, WaitFacts};
 
 /// The kinds of resource of which every holder must be stuck before a waiter is: one permit given back frees it.
 const COUNTED: [&str; 2] = ["Semaphore", "Channel"];
@@ -37,7 +38,8 @@ impl<'a> WaitGraph<'a> {
     pub(super) fn new(model: &'a Model, thresholds: &Thresholds) -> WaitGraph<'a> {
         let waits = waits(model);
         let holders = holders(model, &waits, thresholds);
-        let mut graph = WaitGraph { model, waits, holders, settled: BTreeSet::new(), stuck: BTreeSet::new() };
+        let (settled, stuck) = (BTreeSet::new(), BTreeSet::new());
+        let mut graph = WaitGraph { model, waits, holders, settled, stuck };
         graph.stuck = graph.candidates(thresholds);
         loop {
             graph.settled = graph.settled();
@@ -84,7 +86,9 @@ impl<'a> WaitGraph<'a> {
             let moved = facts.is_some_and(|facts| facts.progress > since.saturating_add(thresholds.slack_ns));
             let dead = facts.is_some_and(|facts| facts.ended.is_some());
             let long = self.model.last_at.saturating_sub(since) >= thresholds.deadlock_ns;
-            !moved && !dead && !polled.contains(task) && long
+            // Who has left all his waits aside awaits something else, which may be in no event.
+            let awaits = waits.iter().any(|wait| !wait.idle && !self.kind(whole(self.model, wait.resource)).is_empty());
+            awaits && !moved && !dead && !polled.contains(task) && long
         };
         self.waits.iter().filter(|(task, waits)| still(task, waits)).map(|(&task, _)| task).collect()
     }
@@ -97,9 +101,11 @@ impl<'a> WaitGraph<'a> {
         let kind = self.kind(resource);
         if COUNTED.contains(&kind) {
             holders.all(|task| self.stuck.contains(task))
-                && (kind == "Channel" || (self.settled.contains(&resource) && self.keeps_its_own(resource, wait)))
+                && (kind == "Channel" || (self.settled.contains(&resource) && self.permits_kept(resource, wait)))
         } else if kind == "Mutex" || kind == "RwLock" {
-            holders.any(|task| self.stuck.contains(task)) && self.queue_explains(resource, wait)
+            self.is_certain(resource)
+                && holders.any(|task| self.stuck.contains(task) && self.guard_kept(resource, *task, wait))
+                && self.queue_explains(resource, wait)
         } else {
             false
         }
@@ -122,34 +128,78 @@ impl<'a> WaitGraph<'a> {
     fn permits_stay(&self, resource: ResourceId) -> bool {
         let Some(facts) = self.model.resources.get(&resource) else { return false };
         let Some(held) = self.model.holders.get(&resource) else { return false };
-        if facts.stranger != 0 || held.iter().any(|(&task, held)| self.passed_on(task, held.since)) {
+        // What is taken again and again and never given back by who took it, somebody else fills up: a limit of requests.
+        let limit = !facts.returned && held.values().any(|held| held.permits > 1);
+        if limit || !self.is_certain(resource) || held.iter().any(|(&task, held)| self.passed_on(task, held.since)) {
             return false;
         }
         // No event tells who got a permit from `try_acquire`: then the books show fewer permits than there are. What is
         // left over where several are taken at once is too few for the next.
         let total: u64 = held.values().map(|held| held.permits).sum();
         let taking = held.values().map(|held| held.permits / held.takings.max(1)).max().unwrap_or(1);
-        facts.permits.saturating_sub(total) < taking.max(1)
+        // Where there was such a taker before, nothing may be left over.
+        let taking = if facts.stranger == 0 { taking.max(1) } else { 1 };
+        facts.permits.saturating_sub(total) < taking
     }
 
-    /// Whether a wait like this one tells that permits stay with the task that took them: an owned permit can be sent
-    /// to a task that exists already, and then the taker waits for the next one.
-    fn keeps_its_own(&self, resource: ResourceId, wait: &WaitFacts) -> bool {
+    /// Whether the holders of a resource are who the books say: nobody else gave anything back, or what he gave can
+    /// have been his own.
+    pub(super) fn is_certain(&self, resource: ResourceId) -> bool {
+        self.model.resources.get(&resource).is_some_and(|facts| facts.stranger == 0 || facts.balanced)
+    }
+
+    /// Whether the permits of a semaphore are still with those who took them, as far as they can be sent at all.
+    fn permits_kept(&self, resource: ResourceId, wait: &WaitFacts) -> bool {
         let held = self.model.holders.get(&resource).into_iter().flatten();
-        let held: Vec<_> = held.filter(|(task, _)| self.stuck.contains(task)).collect();
-        !wait.operation.ends_with("_owned") || (held.len() > 1 && held.iter().all(|(_, held)| held.takings == 1))
+        // Old recordings do not tell how they were taken; most likely as one more is asked for.
+        let can_be_sent = |held: &Held| held.owned || wait.operation.ends_with("_owned");
+        held.filter(|(task, held)| self.stuck.contains(task) && can_be_sent(held))
+            .all(|(_, held)| self.stays(resource, held.since))
+    }
+
+    /// Whether the guard that `task` took is still its own, so that `wait` waits for that task.
+    fn guard_kept(&self, resource: ResourceId, task: TaskId, wait: &WaitFacts) -> bool {
+        let held = self.model.holders.get(&resource).and_then(|holders| holders.get(&task));
+        let Some(held) = held.filter(|held| held.owned) else { return true };
+        // Most likely it went to a task spawned for it, if to any. Who has sent it to another asks for the next one at
+        // once; that two do so to each other is not likely.
+        let mut heirs = self.descendants(task, held.since).peekable();
+        let sent_so = heirs.peek().is_some();
+        heirs.all(|heir| self.stuck.contains(&heir))
+            && (sent_so || task != wait.task || self.stays(resource, held.since))
+    }
+
+    /// Whether what was taken at `since`, and can be sent, was not: it never was before, or nobody has moved who could
+    /// have received it.
+    pub(super) fn stays(&self, resource: ResourceId, since: Nanos) -> bool {
+        let facts = self.model.resources.get(&resource);
+        let stranger = facts.is_some_and(|facts| facts.stranger != 0);
+        !stranger && (facts.is_some_and(|facts| facts.stays) || self.all_idle_since(since))
+    }
+
+    /// Whether no task that could still move was polled since.
+    fn all_idle_since(&self, since: Nanos) -> bool {
+        let idle = |(task, facts): (&TaskId, &TaskFacts)| {
+            let over = facts.ended.is_some() || self.stuck.contains(task);
+            over || facts.polled_by < since
+        };
+        self.model.tasks.iter().all(idle)
     }
 
     /// Whether what a task took may be with a task it has spawned since, or one of theirs, that can still move.
     pub(super) fn passed_on(&self, task: TaskId, since: Nanos) -> bool {
+        self.descendants(task, since).any(|child| !self.stuck.contains(&child))
+    }
+
+    /// The living tasks that `task` has spawned since, and theirs.
+    fn descendants(&self, task: TaskId, since: Nanos) -> impl Iterator<Item = TaskId> + '_ {
         let tasks = &self.model.tasks;
-        let descends = |child: TaskId| {
+        let descends = move |child: TaskId| {
             let parent = |task: &TaskId| tasks.get(task).map(|facts| facts.parent).filter(|&parent| parent != 0);
             std::iter::successors(parent(&child), parent).take(8).any(|one| one == task)
         };
-        tasks.iter().any(|(&child, facts)| {
-            facts.ended.is_none() && facts.begun >= since && !self.stuck.contains(&child) && descends(child)
-        })
+        let young = tasks.iter().filter(move |(_, facts)| facts.ended.is_none() && facts.begun >= since);
+        young.map(|(&child, _)| child).filter(move |&child| descends(child))
     }
 
     pub(super) fn kind(&self, resource: ResourceId) -> &str {
@@ -172,11 +222,21 @@ impl<'a> WaitGraph<'a> {
         waits.map(|wait| wait.until).filter(|&until| until > 0).min()
     }
 
-    /// Stuck tasks that hold what `task` waits for.
+    /// Stuck tasks that hold what `task` waits for, or to whom the holder may have sent it.
     fn next(&self, task: TaskId) -> BTreeSet<TaskId> {
         let waits = self.waits.get(&task).into_iter().flatten();
-        let holders = waits.flat_map(|wait| self.holders_of(wait.resource));
-        holders.map(|(task, _)| task).filter(|task| self.stuck.contains(task)).collect()
+        let holders = waits.flat_map(|wait| self.holders_of(wait.resource).map(|(task, _)| (wait.resource, task)));
+        let with_heirs = holders.flat_map(|(resource, task)| self.heirs(resource, task).into_iter().chain([task]));
+        with_heirs.filter(|task| self.stuck.contains(task)).collect()
+    }
+
+    /// The tasks spawned by the holder of what can be sent, since it took that.
+    pub(super) fn heirs(&self, resource: ResourceId, task: TaskId) -> Vec<TaskId> {
+        let holders = self.model.holders.get(&whole(self.model, resource));
+        let Some(held) = holders.and_then(|holders| holders.get(&task)).filter(|held| held.owned) else {
+            return Vec::new();
+        };
+        self.descendants(task, held.since).collect()
     }
 
     /// Everybody `task` waits for, directly or through others.
@@ -189,6 +249,13 @@ impl<'a> WaitGraph<'a> {
             }
         }
         seen
+    }
+
+    /// Whether nothing in a cycle can have been sent to another task, and no stranger gave anything back.
+    pub(super) fn is_sure(&self, cycle: &Cycle<'_>) -> bool {
+        let stranger = |resource| self.model.resources.get(resource).is_some_and(|facts| facts.stranger != 0);
+        !cycle.resources.iter().any(stranger)
+            && cycle.holds.iter().all(|&(task, resource, _)| self.heirs(resource, task).is_empty())
     }
 
     /// The sets of tasks that wait for each other.

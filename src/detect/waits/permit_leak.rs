@@ -22,13 +22,14 @@ pub(super) fn findings(symbols: &mut Symbols, thresholds: &Thresholds, graph: &W
             let waits: Vec<&WaitFacts> = graph.waiting_for(resource).collect();
             let gone = |task| graph.model.tasks.get(task).is_none_or(|facts| facts.ended.is_some());
             // What a task took may be with one it spawned, which gives it back in its time.
-            let lost = |task, held: &Held| gone(task) && !graph.passed_on(*task, held.since);
+            let sent = |held: &Held| held.owned && !graph.stays(resource, held.since);
+            let lost = |task, held: &Held| gone(task) && !graph.passed_on(*task, held.since) && !sent(held);
             let lost: Vec<(TaskId, &Held)> =
                 held.iter().filter(|(task, held)| lost(task, held)).map(|(&task, held)| (task, held)).collect();
             let leaked: u64 = lost.iter().map(|(_, held)| held.permits).sum();
-            // Where a permit was given back by a stranger, permits move, and who has ended may have passed his on.
+            // Where permits move, who has ended may have passed his on.
             let facts = graph.model.resources.get(&resource)?;
-            let moves = facts.stranger != 0;
+            let moves = !graph.is_certain(resource);
             // What is only ever refilled from outside is a limit of requests a second, and this its first pause.
             let returned = facts.returned;
             let last = waits.iter().map(|wait| wait.since).max()?;

@@ -1,6 +1,7 @@
 //! Who holds and who waits, kept for what is alive. Locks nobody ever waits for cost the recording nothing: their
 //! making, their holders and their releases are written only once somebody waits.
 
+use super::books::Books;
 use crate::stack::{RawStack, Unwinder};
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, ResourceId, TaskId, WaitId};
@@ -11,24 +12,17 @@ const LONG: Nanos = 300_000_000;
 /// A lock that was granted and not picked up for this long is told: its task has had every chance to be polled.
 const LEFT: Nanos = 100_000_000;
 
-/// Stacks kept of who holds one resource: permits that are forgotten on purpose never come back.
-const MOST_STACKS: usize = 64;
 /// Tasks that have ended and whose parents are still known: what they spawned may act for them.
 const MOST_ENDED: usize = 4096;
 /// How far up the family of a task is looked for who took what it gives back.
 const GENERATIONS: usize = 4;
 
-struct Holder {
-    taken: words::Acquired,
-    stack: Option<Box<RawStack>>,
-}
-
 struct Lock {
     made: words::Resource,
     contended: bool,
+    books: Books,
     /// It was told that there is this lock, though nobody may have waited for it.
     introduced: bool,
-    holders: Vec<Holder>,
     /// Of a channel: who received last.
     receiver: Option<TaskId>,
 }
@@ -39,6 +33,10 @@ struct Waiting {
     told: bool,
     long: bool,
     granted: Option<Nanos>,
+    /// Permits handed to it that are not in the books of its task yet.
+    given: u64,
+    /// Told to be left aside by its task.
+    idle: bool,
 }
 
 #[derive(Default)]
@@ -49,15 +47,18 @@ pub(crate) struct Locks {
     /// Waits that are not long yet, and grants that are not left yet, oldest first.
     ripening: VecDeque<(Nanos, WaitId)>,
     granted: VecDeque<(Nanos, WaitId)>,
-    parents: HashMap<TaskId, TaskId>,
+    /// Who spawned a task, and when.
+    parents: HashMap<TaskId, (TaskId, Nanos)>,
     ended: VecDeque<TaskId>,
     /// Tasks with long waits, and how many: everything else they wait for is told too.
     followed: HashMap<TaskId, usize>,
+    /// When the tasks that wait were polled last, as far as it was told.
+    polls: HashMap<TaskId, Nanos>,
 }
 
 impl Locks {
     pub(crate) fn made(&mut self, made: words::Resource) {
-        let lock = Lock { made, contended: false, introduced: false, holders: Vec::new(), receiver: None };
+        let lock = Lock { made, contended: false, introduced: false, books: Books::default(), receiver: None };
         self.locks.insert(lock.made.resource, lock);
     }
 
@@ -79,9 +80,9 @@ impl Locks {
         Some(lock.made.clone().into())
     }
 
-    pub(crate) fn spawned(&mut self, task: TaskId, parent: TaskId) {
+    pub(crate) fn spawned(&mut self, at: Nanos, task: TaskId, parent: TaskId) {
         if parent != 0 {
-            self.parents.insert(task, parent);
+            self.parents.insert(task, (parent, at));
         }
     }
 
@@ -99,61 +100,137 @@ impl Locks {
         taken: words::Acquired,
         stack: Option<Box<RawStack>>,
         always: bool,
-    ) -> Option<Event> {
-        let lock = self.locks.get_mut(&taken.resource)?;
+    ) -> Vec<Event> {
+        let (at, resource) = (taken.at, taken.resource);
+        self.collected(resource, taken.task);
+        let Some(lock) = self.locks.get_mut(&resource) else { return Vec::new() };
         let event = (lock.contended || always).then(|| taken.clone().into());
-        let stack = stack.filter(|_| lock.holders.len() < MOST_STACKS);
-        match lock.holders.last_mut() {
-            Some(last) if last.taken.task == taken.task => {
-                last.taken.permits += taken.permits;
-                last.stack = stack.or(last.stack.take());
+        lock.books.take(taken, stack);
+        event.into_iter().chain(self.balanced(at, resource)).collect()
+    }
+
+    /// What was handed to a wait of this task's for it is the task's own now.
+    fn collected(&mut self, resource: ResourceId, task: TaskId) {
+        for wait in self.waits_of.get(&task).into_iter().flatten() {
+            if let Some(waiting) = self.waits.get_mut(wait).filter(|waiting| waiting.wait.resource == resource)
+                && waiting.given > 0
+                && let Some(lock) = self.locks.get_mut(&resource)
+            {
+                lock.books.arrives(std::mem::take(&mut waiting.given));
+                return;
             }
-            _ => lock.holders.push(Holder { taken, stack }),
         }
-        event
+    }
+
+    /// Sets the books of a semaphore right where they hold more than there is.
+    fn balanced(&mut self, at: Nanos, resource: ResourceId) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Some(lock) = self.locks.get_mut(&resource).filter(|lock| &*lock.made.kind == "Semaphore") else {
+            return events;
+        };
+        let before = lock.books.state(at, resource);
+        while let Some((task, permits)) = lock.books.balance(lock.made.permits) {
+            events.push(words::Released { at, resource, task, permits }.into());
+        }
+        lock.tell_state(before, &mut events);
+        events.retain(|_| lock.contended);
+        events
     }
 
     /// Who holds what `task` gives back: itself, or the nearest of those it descends from. A pool returns connections
     /// from tasks of their own, which whoever drops a connection spawns.
     fn taker(&self, resource: ResourceId, task: TaskId) -> Option<TaskId> {
-        let holders = &self.locks.get(&resource)?.holders;
-        let family = std::iter::successors(Some(task), |task| self.parents.get(task).copied());
-        family.take(GENERATIONS).find(|one| holders.iter().any(|holder| holder.taken.task == *one))
+        let holders = &self.locks.get(&resource)?.books.holders;
+        // A task that was there before something was taken was not spawned to give it back.
+        let begun = self.parents.get(&task).map_or(0, |(_, begun)| *begun);
+        let family = std::iter::successors(Some(task), |task| self.parents.get(task).map(|(parent, _)| *parent));
+        let took = |one: TaskId| {
+            let mut own = holders.iter().filter(|holder| holder.taken.task == one);
+            own.any(|holder| one == task || holder.taken.at <= begun)
+        };
+        family.take(GENERATIONS).find(|one| took(*one))
     }
 
-    pub(crate) fn released(&mut self, at: Nanos, resource: ResourceId, task: TaskId, permits: u64) -> Option<Event> {
-        let contended = self.locks.get(&resource)?.contended;
-        // A future that is dropped with what it was granted gives back what nobody ever took.
-        if contended && self.drops_a_grant(resource, task) {
-            return None;
-        }
+    pub(crate) fn released(&mut self, at: Nanos, resource: ResourceId, task: TaskId, permits: u64) -> Vec<Event> {
+        let Some(kind) = self.locks.get(&resource).map(|lock| lock.made.kind.clone()) else { return Vec::new() };
+        let counts = matches!(&*kind, "Semaphore" | "Channel");
         let taker = self.taker(resource, task);
-        let lock = self.locks.get_mut(&resource)?;
-        if &*lock.made.kind == "Channel" {
+        // A future that is dropped with what it was granted gives back what nobody ever took.
+        if counts && self.drops_a_grant(resource, task, taker.is_none()) {
+            return Vec::new();
+        }
+        let Some(lock) = self.locks.get_mut(&resource) else { return Vec::new() };
+        if &*kind == "Channel" {
             let changed = lock.receiver.replace(task) != Some(task);
-            return (lock.contended && changed).then(|| words::Released { at, resource, task, permits }.into());
+            let event = words::Released { at, resource, task, permits }.into();
+            return Vec::from_iter(Some(event).filter(|_| lock.contended && changed));
         }
+        let (before, stranger) = (lock.books.state(at, resource), lock.made.stranger);
+        let mut events = Vec::new();
+        // Outside of tasks, a thread gives back.
+        let nobody = if task == 0 { TaskId::MAX } else { task };
         match taker {
-            Some(_) => lock.made.returned = true,
-            None => lock.made.stranger = task,
+            Some(taker) => {
+                lock.made.returned = true;
+                let own = lock.books.give_back(task, taker, permits);
+                events.push(words::Released { at, resource, task: taker, permits: own }.into());
+                if counts && own < permits {
+                    lock.made.stranger = nobody;
+                    lock.books.stray(permits - own);
+                }
+            }
+            None if counts && lock.made.permits == 0 && lock.books.is_untouched() => {
+                // A gate that begins closed is opened.
+                lock.made.permits = permits;
+                events.push(lock.told(at));
+            }
+            None if counts => {
+                lock.made.stranger = nobody;
+                lock.books.stray(permits);
+            }
+            None => {
+                // A lock that is made says that it is free.
+                if let Some(taker) = lock.books.stray_guard() {
+                    lock.made.stranger = nobody;
+                    lock.books.give_back(task, taker, permits);
+                    events.push(words::Released { at, resource, task: taker, permits }.into());
+                }
+            }
         }
-        let task = taker.unwrap_or(task);
-        give_back(&mut lock.holders, task, permits);
-        lock.contended.then(|| words::Released { at, resource, task, permits }.into())
+        if !counts && lock.made.stranger != 0 {
+            lock.books.settle_lock();
+        }
+        if (lock.made.stranger == 0) != (stranger == 0) {
+            events.push(lock.told(at));
+        }
+        lock.tell_state(before, &mut events);
+        events.retain(|_| lock.contended);
+        events
     }
 
-    fn drops_a_grant(&self, resource: ResourceId, task: TaskId) -> bool {
+    fn drops_a_grant(&self, resource: ResourceId, task: TaskId, holds_none: bool) -> bool {
         self.waits_of.get(&task).into_iter().flatten().any(|wait| {
-            self.waits.get(wait).is_some_and(|waiting| waiting.wait.resource == resource && waiting.granted.is_some())
+            self.waits
+                .get(wait)
+                .is_some_and(|waiting| waiting.wait.resource == resource && (waiting.granted.is_some() || holds_none))
         })
     }
 
     /// Somebody gave permits to one who waits.
-    pub(crate) fn handed_over(&mut self, at: Nanos, wait: WaitId, task: TaskId, permits: u64) -> Option<Event> {
-        let resource = self.waits.get(&wait)?.wait.resource;
+    pub(crate) fn handed_over(&mut self, at: Nanos, wait: WaitId, task: TaskId, permits: u64) -> Vec<Event> {
+        let Some(resource) = self.waits.get(&wait).map(|waiting| waiting.wait.resource) else { return Vec::new() };
         // Who holds a lock is told by events of the lock's own.
         let counts = self.locks.get(&resource).is_some_and(|lock| matches!(&*lock.made.kind, "Semaphore" | "Channel"));
-        if counts { self.released(at, resource, task, permits) } else { None }
+        if !counts {
+            return Vec::new();
+        }
+        let mut events = self.released(at, resource, task, permits);
+        if let (Some(waiting), Some(lock)) = (self.waits.get_mut(&wait), self.locks.get_mut(&resource)) {
+            waiting.given += permits;
+            lock.books.sends(permits);
+        }
+        events.extend(self.balanced(at, resource));
+        events
     }
 
     pub(crate) fn granted(&mut self, at: Nanos, wait: WaitId) {
@@ -175,7 +252,9 @@ impl Locks {
             self.ripening.push_back((at, id));
             if !std::mem::replace(&mut lock.contended, true) {
                 events.push(lock.made.clone().into());
-                events.extend(lock.holders.iter().map(|holder| holder.taken.clone().into()));
+                let books = lock.books.state(at, wait.resource);
+                events.extend((books.balanced || books.stays).then(|| books.into()));
+                events.extend(lock.books.holders.iter().map(|holder| holder.taken.clone().into()));
                 let resource = wait.resource;
                 events.extend(lock.receiver.map(|task| words::Released { at, resource, task, permits: 1 }.into()));
             }
@@ -183,7 +262,7 @@ impl Locks {
         if told {
             events.push(wait.clone().into());
         }
-        self.waits.insert(id, Waiting { wait, stack, told, long: false, granted: None });
+        self.waits.insert(id, Waiting { wait, stack, told, long: false, granted: None, given: 0, idle: false });
         self.waits_of.entry(task).or_default().push(id);
         events
     }
@@ -191,10 +270,14 @@ impl Locks {
     pub(crate) fn wait_end(&mut self, at: Nanos, wait: WaitId, ready: bool) -> Option<Event> {
         let waiting = self.waits.remove(&wait)?;
         let task = waiting.wait.task;
+        if let Some(lock) = self.locks.get_mut(&waiting.wait.resource).filter(|_| waiting.given > 0) {
+            lock.books.arrives(waiting.given);
+        }
         if let Some(waits) = self.waits_of.get_mut(&task) {
             waits.retain(|other| *other != wait);
             if waits.is_empty() {
                 self.waits_of.remove(&task);
+                self.polls.remove(&task);
             }
         }
         if waiting.long
@@ -206,6 +289,31 @@ impl Locks {
             }
         }
         waiting.told.then(|| words::WaitEnd { at, wait, ready }.into())
+    }
+
+    /// A poll of a task began.
+    pub(crate) fn polled(&mut self, task: TaskId, at: Nanos) {
+        if self.waits_of.contains_key(&task) {
+            let last = self.polls.entry(task).or_default();
+            *last = (*last).max(at);
+        }
+    }
+
+    /// Tells which long waits their tasks have left aside, and which no more: a stream that is not polled while its
+    /// items are worked on may hold futures that wait.
+    pub(crate) fn idle(&mut self, now: Nanos) -> Vec<Event> {
+        let mut events = Vec::new();
+        for task in self.followed.keys() {
+            let Some(last) = self.polls.get(task) else { continue };
+            for &wait in self.waits_of.get(task).into_iter().flatten() {
+                let Some(waiting) = self.waits.get_mut(&wait).filter(|waiting| waiting.told) else { continue };
+                let idle = last_polled(wait).is_some_and(|polled| polled < *last);
+                if std::mem::replace(&mut waiting.idle, idle) != idle {
+                    events.push(words::WaitIdle { at: now, wait, idle }.into());
+                }
+            }
+        }
+        events
     }
 
     /// Unwinds the stacks of waits that have become long, tells what else their tasks wait for, and what was granted
@@ -222,7 +330,7 @@ impl Locks {
                 events.push(words::WaitStack { at: now, wait, stack }.into());
             }
             if let Some(lock) = self.locks.get_mut(&waiting.wait.resource) {
-                for holder in &mut lock.holders {
+                for holder in &mut lock.books.holders {
                     let Some(stack) = holder.stack.take() else { continue };
                     let (resource, task) = (holder.taken.resource, holder.taken.task);
                     let stack = unwinder.unwind(&stack);
@@ -248,18 +356,26 @@ impl Locks {
     }
 }
 
-/// Takes permits from those `task` holds; if it holds none (a guard can be sent to another task) from who has held
-/// them longest.
-fn give_back(holders: &mut Vec<Holder>, task: TaskId, mut permits: u64) {
-    while permits > 0 {
-        let own = holders.iter().position(|held| held.taken.task == task);
-        let Some(index) = own.or((!holders.is_empty()).then_some(0)) else { return };
-        let held = &mut holders[index].taken.permits;
-        let taken = permits.min(*held);
-        permits -= taken.max(1);
-        *held -= taken;
-        if *held == 0 {
-            holders.remove(index);
+#[cfg(feature = "tracing")]
+use crate::trace::last_polled;
+
+/// Without the tracing events there are no waits either.
+#[cfg(not(feature = "tracing"))]
+fn last_polled(_: WaitId) -> Option<Nanos> {
+    None
+}
+
+impl Lock {
+    /// The resource as it is known by now.
+    fn told(&self, at: Nanos) -> Event {
+        words::Resource { at, ..self.made.clone() }.into()
+    }
+
+    /// Tells how far the books can be believed, if that has changed.
+    fn tell_state(&self, before: words::Books, events: &mut Vec<Event>) {
+        let now = self.books.state(before.at, before.resource);
+        if now != before {
+            events.push(now.into());
         }
     }
 }
@@ -268,44 +384,94 @@ fn give_back(holders: &mut Vec<Holder>, task: TaskId, mut permits: u64) {
 mod tests {
     use super::*;
 
-    /// A semaphore of which task 1 took a permit and task `by` gave one back: who was a stranger to it, and who holds.
-    fn given_back(by: TaskId) -> (TaskId, Vec<TaskId>) {
+    fn semaphore(permits: u64) -> Locks {
         let mut locks = Locks::default();
         let (kind, made) = ("Semaphore".into(), words::Place::default());
-        locks.made(words::Resource {
-            at: 0,
-            resource: 9,
-            parent: 0,
-            kind,
-            made,
-            permits: 2,
-            returned: false,
-            stranger: 0,
-        });
-        locks.acquired(words::Acquired { at: 1, resource: 9, task: 4, permits: 1 }, None, false);
-        locks.acquired(words::Acquired { at: 2, resource: 9, task: 1, permits: 1 }, None, false);
-        locks.spawned(2, 1);
-        locks.spawned(3, 2);
-        locks.ended(2);
-        locks.released(3, 9, by, 1);
-        let wait = words::Wait { at: 4, wait: 1, resource: 9, task: 5, operation: "".into(), until: 0 };
-        let (mut stranger, mut holders) = (0, Vec::new());
+        let (at, resource, parent, returned, stranger) = (0, 9, 0, false, 0);
+        locks.made(words::Resource { at, resource, parent, kind, made, permits, returned, stranger });
+        locks
+    }
+
+    fn take(locks: &mut Locks, at: Nanos, task: TaskId) {
+        locks.acquired(words::Acquired { at, resource: 9, task, permits: 1, owned: false }, None, false);
+    }
+
+    /// Who was a stranger to it, whether the books are balanced, and who holds by them, once somebody waits.
+    fn told(mut locks: Locks) -> (TaskId, bool, Vec<TaskId>) {
+        let wait = words::Wait { at: 90, wait: 1, resource: 9, task: 5, operation: "".into(), until: 0 };
+        let (mut stranger, mut balanced, mut holders) = (0, false, Vec::new());
         for event in locks.wait(wait, None) {
             match event {
                 Event::Resource(made) => stranger = made.stranger,
+                Event::Books(books) => balanced = books.balanced,
                 Event::Acquired(taken) => holders.push(taken.task),
                 _ => {}
             }
         }
-        (stranger, holders)
+        (stranger, balanced, holders)
+    }
+
+    /// A semaphore of which tasks 4 and 1 took a permit each and task `by` gave one back.
+    fn given_back(by: TaskId) -> Locks {
+        let mut locks = semaphore(2);
+        take(&mut locks, 1, 4);
+        take(&mut locks, 2, 1);
+        locks.spawned(0, 7, 1);
+        locks.spawned(3, 2, 1);
+        locks.spawned(4, 3, 2);
+        locks.ended(2);
+        locks.released(3, 9, by, 1);
+        locks
     }
 
     #[test]
     fn what_a_descendant_gives_back_counts_for_who_took_it() {
-        assert_eq!(given_back(1), (0, vec![4]));
-        assert_eq!(given_back(2), (0, vec![4]));
-        assert_eq!(given_back(3), (0, vec![4]));
-        // Somebody else's: the one who has held longest lets go, and permits are known to move.
-        assert_eq!(given_back(7), (7, vec![1]));
+        for by in [1, 2, 3] {
+            assert_eq!(told(given_back(by)), (0, false, vec![4]));
+        }
+    }
+
+    /// Task 7 is a child of a taker too, but was there before.
+    #[test]
+    fn what_a_stranger_gives_back_can_be_its_own_until_the_books_run_over() {
+        // Taken by `try_acquire`, say: both of the others still hold theirs.
+        assert_eq!(told(given_back(7)), (7, true, vec![4, 1]));
+        // But somebody takes the one that came back: a permit had moved.
+        let mut moved = given_back(7);
+        take(&mut moved, 4, 6);
+        assert_eq!(told(moved), (7, false, vec![1, 6]));
+    }
+
+    #[test]
+    fn what_is_on_its_way_to_a_waiter_is_taken() {
+        let mut locks = given_back(1);
+        take(&mut locks, 4, 1);
+        let wait = words::Wait { at: 5, wait: 2, resource: 9, task: 8, operation: "".into(), until: 0 };
+        locks.wait(wait, None);
+        let events = locks.handed_over(6, 2, 7, 1);
+        assert!(events.iter().any(|event| matches!(event, Event::Released(words::Released { task: 4, .. }))));
+        // Once it is in the books of its task it is not counted twice.
+        assert!(!locks.balanced(7, 9).iter().any(|event| matches!(event, Event::Released(_))));
+        let taken = words::Acquired { at: 7, resource: 9, task: 8, permits: 1, owned: false };
+        assert_eq!(locks.acquired(taken.clone(), None, false), [taken.into()]);
+        locks.wait_end(7, 2, true);
+    }
+
+    #[test]
+    fn a_gate_that_is_opened_later_has_no_stranger() {
+        let mut locks = semaphore(0);
+        locks.released(1, 9, 7, 2);
+        take(&mut locks, 2, 4);
+        take(&mut locks, 3, 1);
+        assert_eq!(told(locks), (0, false, vec![4, 1]));
+    }
+
+    #[test]
+    fn a_wait_given_up_half_way_gives_back_nothing_of_others() {
+        let mut locks = semaphore(2);
+        take(&mut locks, 1, 4);
+        let operation = "Semaphore::acquire_many".into();
+        locks.wait(words::Wait { at: 5, wait: 2, resource: 9, task: 8, operation, until: 0 }, None);
+        assert_eq!(locks.released(6, 9, 8, 1), []);
     }
 }

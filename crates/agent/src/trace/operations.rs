@@ -11,6 +11,7 @@ use crate::raw::What;
 use crate::slots;
 use crate::stack::capture_here;
 use pollscope_recording::{Nanos, ResourceId};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An operation on a resource was polled.
@@ -36,21 +37,26 @@ pub(super) fn polled(fields: &Fields) {
         orders::ready(resource.number());
     }
     let Some((before, now)) = with_operation(operation, |operation| {
-        let before = *operation;
-        operation.waiting = !ready;
+        let (before, now) = (*operation, clock::now());
+        (operation.waiting, operation.polled) = (!ready, now);
         if resource.tag() == SEMAPHORE {
             operation.semaphore = resource.number();
         }
-        (before, clock::now())
+        (before, now)
     }) else {
         return;
     };
     let (wait, resource_id, task) = (operation.number(), resource.number(), current_task());
+    if ready && resource.tag() == LOCK {
+        // Who takes it is told next, and without this operation.
+        LAST_READY.set((resource_id, before.name));
+    }
     if ready && resource.tag() == SEMAPHORE && before.obtained > 0 {
         // Permits can be forgotten, and their takers end: then only this tells where they went.
         let bounds = slot.bounds.filter(|_| is_sampled(resource_id, now));
         let stack = bounds.as_ref().and_then(capture_here).map(Box::new);
-        slot.note(now, What::Acquired { resource: resource_id, task, permits: before.requested.max(1), stack });
+        let (permits, owned) = (before.requested.max(1), is_owned(before.name));
+        slot.note(now, What::Acquired { resource: resource_id, task, permits, owned, stack });
         if with_operation(resource, |semaphore| semaphore.capacity) == Some(1) {
             orders::ready(resource_id);
             orders::taken(slot, resource_id, false, now);
@@ -71,6 +77,16 @@ pub(super) fn polled(fields: &Fields) {
         slot.note(now, What::InSpans { task, wait, spans });
     }
     slot.note(now, What::Wait { wait, resource: resource_id, task, operation, until: before.until, stack });
+}
+
+thread_local! {
+    /// The operation on a lock that became ready last on this thread: the lock, and tokio's name of it.
+    static LAST_READY: Cell<(ResourceId, &'static str)> = const { Cell::new((0, "")) };
+}
+
+/// Whether what an operation takes can be sent to another task. `acquire_many_owned` and the like end so.
+fn is_owned(operation: &str) -> bool {
+    operation.ends_with("_owned")
 }
 
 /// Stacks of takings are copied at this pace for a semaphore, and the first ones all.
@@ -157,7 +173,12 @@ pub(super) fn state(fields: &Fields) {
                 _ => return,
             };
             let what = match taken {
-                true => What::Acquired { resource: number, task, permits: 1, stack: None },
+                true => {
+                    // No operation comes before what was taken without waiting: it can be of either sort.
+                    let (lock, operation) = LAST_READY.take();
+                    let owned = lock != number || is_owned(operation);
+                    What::Acquired { resource: number, task, permits: 1, owned, stack: None }
+                }
                 false => What::Released { resource: number, task, permits: 1 },
             };
             let now = clock::now();
