@@ -5,6 +5,8 @@
 
 mod figures;
 
+pub use pollscope_agent::{Flavor, override_flavor};
+
 /// A price quoting service.
 #[path = "blocking-call"]
 pub mod blocking_call {
@@ -118,6 +120,62 @@ pub mod permit_leak {
     pub mod fault;
 }
 
+/// A library with a few reading desks.
+#[path = "lost-wakeup"]
+pub mod lost_wakeup {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A sorting office.
+#[path = "shutdown-hang"]
+pub mod shutdown_hang {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A bakery.
+#[path = "lost-notify"]
+pub mod lost_notify {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// Loyalty cards of a bakery.
+#[path = "sync-db-driver"]
+pub mod sync_db_driver {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A shop window.
+#[path = "block-on-in-async"]
+pub mod block_on_in_async {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A weather archive.
+#[path = "thread-wait-in-task"]
+pub mod thread_wait_in_task {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A depot.
+#[path = "sync-lock-contention"]
+pub mod sync_lock_contention {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// A toll gate.
+#[path = "sync-logging"]
+pub mod sync_logging {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A game of chess.
 pub mod chess {
     pub mod play;
@@ -212,6 +270,14 @@ pub fn all() -> &'static [Scenario] {
         scenario!("self-deadlock", self_deadlock),
         scenario!("futurelock", futurelock),
         scenario!("permit-leak", permit_leak),
+        scenario!("lost-wakeup", lost_wakeup),
+        scenario!("shutdown-hang", shutdown_hang),
+        scenario!("lost-notify", lost_notify),
+        scenario!("sync-db-driver", sync_db_driver),
+        scenario!("block-on-in-async", block_on_in_async),
+        scenario!("thread-wait-in-task", thread_wait_in_task),
+        scenario!("sync-lock-contention", sync_lock_contention),
+        scenario!("sync-logging", sync_logging),
     ];
     ALL
 }

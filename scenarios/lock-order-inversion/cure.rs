@@ -202,7 +202,7 @@ async fn run() -> Result<(), Failure> {
 }
 
 /// Keeps the office open until the agents go home.
-#[pollscope_agent::main(worker_threads = 2)]
+#[pollscope_agent::main(flavor = "current_thread")]
 pub async fn main() {
     run().await.expect("the service runs");
 }

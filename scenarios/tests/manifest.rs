@@ -41,6 +41,14 @@ fn check(scenario: &Scenario) {
         let found = scenario.fault_source.matches(pattern).count();
         assert_eq!(found, 1, "{name}: `{pattern}`");
     }
+    // Where the truth does not hold everywhere, it holds on the runtime that the source asks for.
+    if let Some(flavors) = truth.get("flavors").and_then(Value::as_array) {
+        let own = |flavor: &Value| match flavor.as_str().expect("text") {
+            "current_thread" => scenario.fault_source.contains("flavor = \"current_thread\""),
+            workers => scenario.fault_source.contains(&format!("main(worker_threads = {workers})")),
+        };
+        assert!(flavors.iter().any(own), "{name}: {flavors:?}");
+    }
     for victim in truth["victims"].as_array().expect("a list") {
         let victim = format!("fn {}(", victim.as_str().expect("text"));
         assert!(scenario.fault_source.contains(&victim), "{name}: {victim}");

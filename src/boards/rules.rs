@@ -5,7 +5,7 @@ use std::fmt::Write;
 use pollscope_metrics::CLASSES;
 
 /// Where the page of each kind is.
-const PAGES: &str = "https://github.com/pollscope/pollscope/blob/main/docs/explain";
+const PAGES: &str = "https://github.com/pollscope/pollscope/blob/main/docs/kinds";
 /// Where the other alerts are explained.
 const RUNBOOK: &str = "https://github.com/pollscope/pollscope/blob/main/dashboards/README.md#alerts";
 

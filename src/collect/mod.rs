@@ -8,7 +8,7 @@ mod cpu;
 mod draw;
 mod sleep;
 
-pub use console::Client;
+pub use console::{Address, Attached, Client};
 pub use draw::{differential, flamegraph};
 pub use sleep::folded_sleep;
 

@@ -1,5 +1,7 @@
 //! From the arguments to the floors below. The only place that prints, starts programs or decides an exit status.
 
+#[cfg(feature = "collect")]
+mod attach;
 mod child;
 #[cfg(feature = "collect")]
 mod collect;
@@ -10,6 +12,7 @@ mod diagnose;
 mod eval;
 #[cfg(feature = "lab")]
 mod exercise;
+mod explain;
 mod failure;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod flame;
@@ -68,8 +71,15 @@ pub(crate) fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Record(options) => record::record(&options),
+        #[cfg(feature = "collect")]
+        Command::Attach(options) => attach::attach(&options),
+        #[cfg(not(feature = "collect"))]
+        Command::Attach(_) => {
+            Err(Failure::new("this build cannot attach; install pollscope with its `collect` feature"))
+        }
         Command::Diagnose(options) => diagnose::diagnose(&options),
         Command::Report(options) => report::report(&options),
+        Command::Explain(options) => explain::explain(&options),
         Command::Watch(options) => watch::watch(&options),
         #[cfg(feature = "lab")]
         Command::List(options) => list::list(&options),
@@ -88,7 +98,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             Err(Failure::new("this build cannot collect; install pollscope with its `collect` feature"))
         }
         #[cfg(feature = "lab")]
-        Command::Scenario { name, cured } => run::become_scenario(&name, cured),
+        Command::Scenario { name, cured, flavor } => run::become_scenario(&name, cured, flavor),
         #[cfg(feature = "lab")]
         Command::Spin => run::spin(),
         #[cfg(not(feature = "lab"))]

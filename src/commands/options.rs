@@ -6,6 +6,7 @@ use super::learn::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -43,6 +44,14 @@ Examples:
   pollscope record -- ./target/release/api --port 8080
   pollscope record --seconds 30 --out before -- ./target/release/api";
 
+const ATTACH_EXAMPLES: &str = "\
+The program needs no agent; it runs console_subscriber::init(), with tokio's feature `tracing` and
+RUSTFLAGS=\"--cfg tokio_unstable\". Attach at its start if you can: who took what is then known for sure.
+
+Examples:
+  pollscope attach 127.0.0.1:6669              until Ctrl-C or the program's end, then the verdict
+  pollscope attach /run/api.sock --seconds 10 --out before";
+
 const DIAGNOSE_EXAMPLES: &str = "\
 Examples:
   pollscope diagnose pollscope-out/blocking-call
@@ -53,6 +62,11 @@ const REPORT_EXAMPLES: &str = "\
 Examples:
   pollscope report pollscope-out/blocking-call --open
   pollscope report recording --out stall.html";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  pollscope explain                            every kind in a line
+  pollscope explain futurelock                 one kind on a page";
 
 const WATCH_EXAMPLES: &str = "\
 The services link pollscope-agent and run with POLLSCOPE=DIR. Findings go to stdout as they come; Ctrl-C ends it, with
@@ -67,7 +81,13 @@ const EVAL_EXAMPLES: &str = "\
 Examples:
   pollscope eval                               every scenario and its cured twin, once
   pollscope eval lock-cycle --repeat 5         how often is it right?
-  pollscope eval --load 2                      and with two busy neighbors on the machine?";
+  pollscope eval --flavor current_thread,2,4   on other runtimes than the scenarios' own?
+  pollscope eval --load 2                      and with two busy neighbors on the machine?
+
+Every combination, four runs at a time; the build is that of the binary, so once with each:
+  pollscope eval --flavor current_thread,2,4 --load 0,2 --jobs 4 --format json
+
+With --jobs beyond the cores the runs are each other's load.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -79,12 +99,18 @@ pub(crate) enum Command {
     /// Run a program of yours, record it and diagnose it
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordOptions),
+    /// Listen to a program that runs console-subscriber, and diagnose it
+    #[command(after_help = ATTACH_EXAMPLES)]
+    Attach(AttachOptions),
     /// Diagnose a recording
     #[command(after_help = DIAGNOSE_EXAMPLES)]
     Diagnose(DiagnoseOptions),
     /// Write the diagnosis as one self-contained HTML file
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
+    /// Explain a kind of finding: what happens, how it is told, what to do
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainOptions),
     /// Follow services that run: findings as they come, and metrics for Prometheus
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchOptions),
@@ -106,6 +132,8 @@ pub(crate) enum Command {
         name: String,
         #[arg(long)]
         cured: bool,
+        #[arg(long)]
+        flavor: Option<Flavor>,
     },
     /// A busy neighbor for `eval --load`.
     #[command(name = "__spin", hide = true)]
@@ -150,6 +178,47 @@ pub(crate) struct VerdictOptions {
     /// Exit with 1 also when the verdict is `environment` or `unknown`
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+/// A runtime for a scenario, in place of what its source says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    /// One thread does everything.
+    CurrentThread,
+    /// So many workers.
+    Workers(NonZeroUsize),
+}
+
+#[cfg(feature = "lab")]
+impl Flavor {
+    /// Whether a runtime that calls itself so is of this flavor.
+    pub(crate) fn is(self, flavor: &str, workers: u64) -> bool {
+        match self {
+            Flavor::CurrentThread => flavor == "current_thread",
+            Flavor::Workers(asked) => flavor == "multi_thread" && asked.get() as u64 == workers,
+        }
+    }
+}
+
+impl fmt::Display for Flavor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flavor::CurrentThread => f.write_str("current_thread"),
+            Flavor::Workers(workers) => workers.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Flavor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Flavor, String> {
+        match text.parse::<NonZeroUsize>() {
+            _ if text == "current_thread" => Ok(Flavor::CurrentThread),
+            Ok(workers) if workers.get() <= 1024 => Ok(Flavor::Workers(workers)),
+            _ => Err(format!("`{text}` is neither current_thread nor a number of workers from 1 to 1024")),
+        }
+    }
 }
 
 /// Classic collectors by name, each once.
@@ -232,6 +301,9 @@ pub(crate) struct RunOptions {
     /// How long the service works [default: 3; with --loop 60, each time]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: Option<u64>,
+    /// The runtime: current_thread, or a number of workers [default: what the scenario's source says]
+    #[arg(long, value_name = "FLAVOR")]
+    pub(crate) flavor: Option<Flavor>,
     /// Start it again and again until Ctrl-C, and say findings as they come; no verdict at the end
     #[arg(long = "loop")]
     pub(crate) looped: bool,
@@ -265,6 +337,21 @@ pub(crate) struct RecordOptions {
 }
 
 #[derive(Debug, Args)]
+#[cfg_attr(not(feature = "collect"), expect(dead_code, reason = "without the client there is nothing to ask for"))]
+pub(crate) struct AttachOptions {
+    /// Where its console server listens: HOST:PORT, http://HOST:PORT, or the path of a Unix socket
+    pub(crate) address: String,
+    /// Stop listening after so many seconds [default: at Ctrl-C, or when the program ends]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub(crate) seconds: Option<u64>,
+    /// Folder for what was heard and the diagnosis; an earlier run there is replaced [default: pollscope-out/attach]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) verdict: VerdictOptions,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DiagnoseOptions {
     /// A recording, or the folder of a run
     pub(crate) path: PathBuf,
@@ -285,6 +372,12 @@ pub(crate) struct ReportOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ExplainOptions {
+    /// A kind of finding [default: list them all]
+    pub(crate) kind: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct WatchOptions {
     /// The folder the services record to, or one that runs are in
     pub(crate) dir: PathBuf,
@@ -300,10 +393,23 @@ pub(crate) struct EvalOptions {
     /// How often to run each
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) repeat: u32,
-    /// Busy processes to run beside
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=256))]
-    pub(crate) load: u32,
+    /// Runtimes to run each on: current_thread, or a number of workers [default: what the scenario's source says]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) flavor: Vec<Flavor>,
+    /// Busy processes to run beside; several numbers for several rounds
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0", value_parser = clap::value_parser!(u32).range(0..=256))]
+    pub(crate) load: Vec<u32>,
+    /// How many to run at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = one_to_64)]
+    pub(crate) jobs: usize,
     /// How to write the table
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+fn one_to_64(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (1..=64).contains(number))
+        .ok_or_else(|| "a number from 1 to 64 is wanted".to_owned())
 }

@@ -2,10 +2,10 @@
 
 use super::folder::Folder;
 use super::observe::{Plan, observe, second_pass};
-use super::options::RunOptions;
+use super::options::{Flavor, RunOptions};
 use super::rerun::rerun;
 use super::{Failure, HEALTHY, scenario, verdict};
-use pollscope_scenarios::Scenario;
+use pollscope_scenarios::{Scenario, override_flavor};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,7 +23,13 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
     let folder = Folder::claim(&out)?;
     let own = own_binary()?;
     let seconds = options.seconds.unwrap_or(if options.looped { SESSION } else { 3 });
-    let command = || child(&own, scenario, options.cured, seconds);
+    let command = || {
+        let mut command = child(&own, scenario, options.cured, seconds);
+        if let Some(flavor) = options.flavor {
+            command.arg("--flavor").arg(flavor.to_string());
+        }
+        command
+    };
     let expected = Duration::from_secs(seconds);
     if options.looped {
         return rerun(command, &folder, expected + PATIENCE, options.metrics.as_deref());
@@ -66,8 +72,13 @@ fn child(own: &Path, scenario: &Scenario, cured: bool, seconds: u64) -> Command 
 }
 
 /// The child: this process is the scenario from here on.
-pub(crate) fn become_scenario(name: &str, cured: bool) -> Result<u8, Failure> {
+pub(crate) fn become_scenario(name: &str, cured: bool, flavor: Option<Flavor>) -> Result<u8, Failure> {
     let scenario = scenario::find(name)?;
+    match flavor {
+        Some(Flavor::CurrentThread) => override_flavor(pollscope_scenarios::Flavor::CurrentThread),
+        Some(Flavor::Workers(workers)) => override_flavor(pollscope_scenarios::Flavor::MultiThread(workers)),
+        None => {}
+    }
     if cured {
         (scenario.cure)()
     } else {

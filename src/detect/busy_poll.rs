@@ -16,7 +16,7 @@ use super::{
 use crate::model::{Model, SpinFacts, WakeLook};
 use crate::symbols::{self, Symbols};
 
-const KIND: &str = "busy-poll";
+pub(super) const KIND: &str = "busy-poll";
 /// Polls below `2^(9 + TINY_BUCKETS)` ns, 16 µs, are too short for work worth a poll, also in debug builds.
 const TINY_BUCKETS: usize = 5;
 /// Looks from which it is told who wakes a task.

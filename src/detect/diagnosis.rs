@@ -20,6 +20,10 @@ pub struct Diagnosis {
     pub checks: Vec<Check>,
     /// The faults, worst first.
     pub findings: Vec<Finding>,
+    /// Tasks that were idle for a second or more at the end of what is known, by the line where they await; most tasks
+    /// first. Most of a healthy program's are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idle: Vec<IdleGroup>,
     /// What could not be seen in this program, each as one sentence.
     pub not_observable: Vec<String>,
     /// Who observed, and what it cost.
@@ -217,6 +221,29 @@ pub struct Span {
     pub name: String,
     /// Its fields.
     pub fields: BTreeMap<String, String>,
+}
+
+/// Idle tasks that await at one line.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct IdleGroup {
+    /// The line; `null` if it was not seen.
+    pub at: Option<Location>,
+    /// The library function called there; `null` if none or unknown.
+    pub call: Option<String>,
+    /// What they wait for, e.g. `a message or a timer`.
+    pub waits_for: String,
+    /// How many tasks.
+    pub tasks: u64,
+    /// For how long the first of them has been idle.
+    pub longest_ms: f64,
+    /// For how long the last of them has been idle.
+    pub shortest_ms: f64,
+    /// They were polled since, so the line is where they last registered their waker, and may be an old one.
+    pub older: bool,
+    /// Nothing is left that could wake them: `std::future::pending()`, or a waker that was forgotten.
+    pub no_waker: bool,
+    /// Some of the tasks, the longest idle first.
+    pub examples: Vec<TaskRef>,
 }
 
 /// How often and how long.

@@ -93,10 +93,15 @@ fn a_lock_that_nobody_running_can_hold() {
 
 #[test]
 fn a_lock_that_somebody_running_may_hold() {
-    // Its holder sleeps under it: the sleep is the fault, and so is the lock, each where it stands.
+    // Its holder sleeps under it: the sleep is the fault, and the wait for the lock part of its harm.
     let mut held = with_root(program("hooks,tracing,watchdog"));
     asleep(&mut held, 1, 10, &[30, 31], 0xf00, Some(400 * MS));
     asleep(&mut held, 2, 11, &[1, 2], 0, Some(400 * MS));
+    alive(&mut held, 3000 * MS);
+    let found = answers(&held);
+    let finding = only(&found);
+    assert_eq!((finding.kind.as_str(), line(finding)), ("blocking-call", Some(42)));
+    assert!(finding.evidence.iter().any(|figure| figure.what.contains("likely held here")), "{finding:#?}");
     // It is handed on from poll to poll: the others are at work all the while.
     let mut contended = with_root(program("hooks,tracing,watchdog"));
     asleep(&mut contended, 1, 10, &[30, 31], 0xf00, None);
@@ -117,11 +122,14 @@ fn a_lock_that_somebody_running_may_hold() {
     // A thread of the program's own had it for a while.
     let mut lent = with_root(program("hooks,tracing,watchdog"));
     asleep(&mut lent, 1, 10, &[30, 31], 0xf00, Some(2000 * MS));
-    for mut model in [held, contended, crossed, condition, lent] {
+    let contention = "sync-lock-contention";
+    let models =
+        [(contended, contention), (crossed, contention), (condition, "thread-wait-in-task"), (lent, contention)];
+    for (mut model, kind) in models {
         alive(&mut model, 3000 * MS);
         let found = answers(&model);
         assert_eq!(answer(&found, "sync-guard-across-await"), Some(Answer::Clear), "{:#?}", found.findings);
-        assert_eq!(answer(&found, "blocking-call"), Some(Answer::Found));
+        assert_eq!(answer(&found, kind), Some(Answer::Found), "{:#?}", found.findings);
     }
 }
 

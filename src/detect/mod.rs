@@ -2,27 +2,20 @@
 //!
 //! Everything here is a pure function of the model and may be called again and again while a program runs.
 
-mod amplifiers;
-mod backtrace_stall;
 #[cfg(test)]
 mod beside;
-mod blocking_call;
 mod busy_poll;
-mod cpu_bound_poll;
 mod diagnosis;
-mod environment;
+mod idle;
 mod lock_order_inversion;
 #[cfg(test)]
 mod lookalikes;
-mod open_polls;
 mod place;
+mod stalls;
 mod swallowed_panic;
-mod sync_guard_across_await;
 #[cfg(test)]
 mod tests;
-mod victims;
 mod waits;
-mod watch_borrow_across_await;
 mod watched;
 
 pub use diagnosis::*;
@@ -57,6 +50,12 @@ pub struct Thresholds {
     /// Polls a second from which it is. A timer makes a thousand at most; a task that waits for sockets is no faster
     /// than they are, and seldom wakes itself.
     pub spin_rate: u64,
+    /// A task that nobody polled for this long is idle.
+    pub idle_ns: u64,
+    /// How long nothing in a program may move before it is said to stand still.
+    pub standstill_ns: u64,
+    /// How long the end of a program may take.
+    pub shutdown_ns: u64,
     /// How long a program must go on after a panic for it to count as unnoticed.
     pub unnoticed_ns: u64,
     /// Most victims named in one finding.
@@ -77,6 +76,9 @@ impl Default for Thresholds {
             slack_ns: 50_000_000,
             spin_ns: 1_000_000_000,
             spin_rate: 10_000,
+            idle_ns: 1_000_000_000,
+            standstill_ns: 1_500_000_000,
+            shutdown_ns: 1_000_000_000,
             unnoticed_ns: 500_000_000,
             victims: 10,
         }
@@ -115,22 +117,17 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
     for module in &model.modules {
         symbols.add_module(module);
     }
-    let polls = open_polls::judge(model, symbols, thresholds);
-    let environment = environment::detect(model, &polls, thresholds);
+    let (environment, mut outcomes) = stalls::detect(model, symbols, thresholds);
     let machine = environment.answer == Answer::Found;
-    let mut outcomes = vec![
-        blocking_call::detect(model, &polls, thresholds),
-        cpu_bound_poll::detect(model, &polls, thresholds),
-        sync_guard_across_await::detect(model, &polls, thresholds),
-        watch_borrow_across_await::detect(model, &polls, thresholds),
-        backtrace_stall::detect(model, &polls, thresholds),
-        swallowed_panic::detect(model, symbols, thresholds),
-        busy_poll::detect(model, symbols, thresholds),
-    ];
+    outcomes.push(swallowed_panic::detect(model, symbols, thresholds));
+    outcomes.push(busy_poll::detect(model, symbols, thresholds));
     let waits = waits::detect(model, past, symbols, thresholds);
     let stuck: Vec<Finding> = waits.iter().flat_map(|outcome| outcome.findings.clone()).collect();
     outcomes.extend(waits);
     outcomes.push(lock_order_inversion::detect(model, symbols, thresholds, &stuck));
+    // Who waits in a cycle explains why others wait for nothing.
+    let idle::Told { groups, outcomes: told, standstill } = idle::detect(model, symbols, thresholds, !stuck.is_empty());
+    outcomes.extend(told);
     let mut checks = vec![environment];
     let mut findings = Vec::new();
     for outcome in outcomes {
@@ -142,18 +139,24 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
             .cmp(&(a.severity, a.confidence))
             .then(b.occurrences.worst_ms.total_cmp(&a.occurrences.worst_ms))
     });
+    let spins = |check: &Check| check.kind == busy_poll::KIND && check.answer == Answer::CannotTell;
+    let undecided = waits::undecided(model, thresholds)
+        || stalls::undecided(model, &findings)
+        || (model.has_source("console") && unseen(model).is_none() && checks.iter().any(spins));
     let verdict = if findings.iter().any(|finding| finding.severity >= Severity::Warning) {
         Verdict::Findings
     } else if machine {
         Verdict::Environment
-    } else if unseen(model).is_none() {
+    } else if unseen(model).is_none() && !undecided && standstill.is_none() {
         Verdict::Healthy
     } else {
         Verdict::Unknown
     };
     let mut notes = symbols.notes();
+    notes.extend(standstill.filter(|_| verdict == Verdict::Unknown).map(|still| still.words(model.last_at)));
     if model.dropped > 0 {
-        notes.push(format!("{} events were lost because a ring was full: counts are too low", model.dropped));
+        let full = if model.has_source("console") { "the program's buffer for the console" } else { "a ring" };
+        notes.push(format!("{} events were lost because {full} was full: counts are too low", model.dropped));
     }
     if model.not_kept > 0 {
         notes.push(format!("{} long polls, late starts and late timers were counted but not kept", model.not_kept));
@@ -164,10 +167,21 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
         program: program(model),
         checks,
         findings,
+        idle: groups,
         not_observable: model.not_observable.iter().cloned().collect(),
         observer: observer(model),
         notes,
     }
+}
+
+/// What a finding may name as having made it worse.
+pub const AMPLIFIERS: [&str; 2] = ["driver-held", "single-thread-starved"];
+
+/// Every kind that is looked for.
+pub fn kinds() -> Vec<String> {
+    // Each detector answers, also where there is nothing to see.
+    let nothing = diagnose(&Model::default(), &mut Symbols::new(), &Thresholds::default());
+    nothing.checks.into_iter().map(|check| check.kind).collect()
 }
 
 fn program(model: &Model) -> Program {

@@ -2,7 +2,6 @@
 
 use pollscope_recording::{Place, TaskId};
 
-use super::sync_guard_across_await::{self, Lock};
 use super::{Frame, Location, Span, TaskRef};
 use crate::model::Model;
 use crate::symbols;
@@ -20,8 +19,6 @@ pub(super) struct Blame {
     pub(super) handed_off: bool,
     /// It runs the panic hook.
     pub(super) panicking: bool,
-    /// The lock of threads it waits for.
-    pub(super) lock: Option<Lock>,
 }
 
 /// Reads a stack, innermost frame first.
@@ -39,7 +36,6 @@ pub(super) fn blame(frames: &[symbols::Frame]) -> Blame {
         call,
         stack: frames.iter().map(shown).collect(),
         panicking: frames.iter().any(|frame| frame.function.contains("panic_with_hook")),
-        lock: sync_guard_across_await::wanted(frames),
         handed_off: frames.iter().any(|frame| frame.function.contains("block_in_place")),
     }
 }

@@ -44,6 +44,8 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
         Outcome::new(KIND, if tracing { Answer::Found } else { Answer::CannotTell }, why)
     } else if let Some(why) = super::unseen(model) {
         Outcome::new(KIND, Answer::CannotTell, why)
+    } else if model.has_source("console") {
+        Outcome::new(KIND, Answer::CannotTell, "a console is told of no panic")
     } else if model.panics.is_empty() {
         Outcome::new(KIND, Answer::Clear, "no task panicked")
     } else {

@@ -1,7 +1,7 @@
 //! Recordings under way: many processes in one folder, started and ended in any order, each diagnosed while it runs.
 //!
 //! What is kept is bounded, so a watch may go on for months: places, findings and processes by the bounds of the
-//! metrics' table, what is diagnosed by [`generation`], and beyond that only what lives in the programs themselves.
+//! metrics' table, what is diagnosed by `generation.rs`, and beyond that only what lives in the programs themselves.
 
 mod discover;
 mod expose;

@@ -250,6 +250,7 @@ impl Model {
 
     fn end_task(&mut self, task: TaskId, at: Nanos) {
         self.waits.retain(|_, wait| wait.task != task);
+        self.idle.remove(&task);
         let Some(facts) = self.tasks.get_mut(&task) else { return };
         if facts.ended.replace(at).is_none() {
             self.dead_tasks += 1;

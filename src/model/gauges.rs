@@ -67,7 +67,7 @@ impl Model {
             Event::Throttled(throttled) => self.throttled(throttled),
             Event::BlockingPool(pool) => self.pool(pool),
             Event::InSpans(spans) => self.in_spans(spans),
-            _ => {}
+            _ => self.feed_idle(event),
         }
     }
 

@@ -6,6 +6,7 @@
 mod build;
 mod facts;
 mod gauges;
+mod idle;
 mod levels;
 mod orders;
 mod series;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use facts::*;
 pub use gauges::{MemoryFacts, PoolFacts, Stretch};
+pub use idle::*;
 pub use levels::Level;
 pub use orders::*;
 use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId, WaitId};
@@ -64,6 +66,10 @@ pub struct Model {
     pub hold_stacks: BTreeMap<(ResourceId, TaskId), Vec<u64>>,
     /// Waits under way.
     pub waits: BTreeMap<WaitId, WaitFacts>,
+    /// Tasks that were idle for long, when last told.
+    pub idle: BTreeMap<TaskId, IdleFacts>,
+    /// Threads that work for no runtime; `None` if unknown.
+    pub foreign: Option<ForeignFacts>,
     /// Tasks that were polled very often, while they were.
     pub spins: BTreeMap<TaskId, SpinFacts>,
     /// In which order locks were taken.
@@ -109,14 +115,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Whether `source` (`hooks`, `tracing`, `watchdog`) took part.
+    /// Whether `source` (`hooks`, `tracing`, `watchdog`, `console`) took part.
     pub fn has_source(&self, source: &str) -> bool {
         self.process.as_ref().is_some_and(|process| process.sources.iter().any(|one| one == source))
     }
 
     /// Whether the polls of its tasks could be seen at all.
     pub fn sees_tasks(&self) -> bool {
-        self.has_source("hooks") || self.has_source("tracing")
+        self.has_source("hooks") || self.has_source("tracing") || self.has_source("console")
     }
 
     /// For how much of a time the whole process was stopped.

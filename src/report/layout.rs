@@ -152,6 +152,13 @@ impl Page {
         }
     }
 
+    /// A line of code, as it is written: to wrap code is to break it.
+    pub(super) fn code(&mut self, line: &str) {
+        let dim = Style::new().dimmed();
+        let line = format!("    {dim}{}{dim:#}", visible(line));
+        let _ = writeln!(self.out, "{}", line.trim_end());
+    }
+
     /// A field with its name in the margin; an empty name continues the field above.
     pub(super) fn field(&mut self, name: &str, text: &Text) {
         let dim = Style::new().dimmed();

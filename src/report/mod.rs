@@ -1,6 +1,7 @@
 //! From a diagnosis to text. Nothing here prints, reads a file or draws a conclusion.
 
 pub mod dot;
+pub mod explain;
 pub mod html;
 pub mod json;
 mod layout;

@@ -14,6 +14,9 @@ const SHOWN_SHORT: usize = 5;
 const FRAMES: usize = 4;
 /// Figures shown of a finding.
 const EVIDENCE: usize = 4;
+/// Lines shown at which tasks are idle; and beside a fault.
+const IDLE: usize = 8;
+const IDLE_BESIDE: usize = 2;
 /// Victims shown of a finding.
 const VICTIMS: usize = 2;
 
@@ -57,6 +60,7 @@ pub fn verdict(diagnosis: &Diagnosis, screen: &Screen<'_>) -> String {
         page.paragraph("", "", &Text::styled(DIM, &format!("and {more} in diagnosis.json")));
     }
     page.blank();
+    idle(&mut page, diagnosis);
     footer(&mut page, diagnosis, screen);
     page.finish()
 }
@@ -125,6 +129,28 @@ fn whole(page: &mut Page, finding: &Finding) {
     page.field("repair", &Text::plain(&finding.repair));
 }
 
+/// Where the tasks stand that nobody has polled for long.
+fn idle(page: &mut Page, diagnosis: &Diagnosis) {
+    // Of a fault that was found the rest of the program is no news.
+    let most = if diagnosis.verdict == Verdict::Findings { IDLE_BESIDE } else { IDLE };
+    for (index, group) in diagnosis.idle.iter().take(most).enumerate() {
+        let mut pieces = vec![Text::plain(&words::idle(group))];
+        if let Some(at) = &group.at {
+            pieces.push(Text::plain("at ").with(BOLD, &words::spot(at)));
+            pieces.extend(at.function.as_ref().map(|function| Text::plain("in ").and(words::function(function))));
+        } else if let Some(at) = group.examples.first().and_then(|task| task.spawned_at.as_ref()) {
+            pieces.push(Text::plain("spawned at ").and(&words::spot(at)));
+        }
+        pieces.push(Text::styled(DIM, &words::awaited(group)));
+        beside_or_below(page, if index == 0 { "idle" } else { "" }, &pieces);
+    }
+    let more: u64 = diagnosis.idle.iter().skip(most).map(|group| group.tasks).sum();
+    if more > 0 {
+        let text = format!("and {} elsewhere, in diagnosis.json", words::counted(more, "task"));
+        page.field("", &Text::styled(DIM, &text));
+    }
+}
+
 fn footer(page: &mut Page, diagnosis: &Diagnosis, screen: &Screen<'_>) {
     let answered = |answer| diagnosis.checks.iter().filter(move |check| check.answer == answer);
     // What was found has a finding, unless nobody in the program is to blame.
@@ -147,10 +173,15 @@ fn footer(page: &mut Page, diagnosis: &Diagnosis, screen: &Screen<'_>) {
     let observer = &diagnosis.observer;
     let level = if observer.level.is_empty() { "unknown" } else { &observer.level };
     let mut cost = Text::plain(&format!(
-        "{} at level {level}, {}, {} of CPU",
+        "{} at level {level}, {}, {}",
         observer.sources.join("+"),
         words::counted(observer.events, "event"),
-        words::millis(observer.agent_cpu_ms)
+        // The console works inside the program, and does not tell what it takes.
+        if observer.sources.iter().any(|source| source == "console") {
+            "its cost to the program is not known".to_owned()
+        } else {
+            format!("{} of CPU", words::millis(observer.agent_cpu_ms))
+        }
     ));
     if observer.dropped_events > 0 {
         let lost = format!("{} lost", words::counted(observer.dropped_events, "event"));

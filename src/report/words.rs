@@ -1,7 +1,7 @@
 //! How figures, places and tasks are put into words: the same in every report.
 
 use crate::detect::{
-    Confidence, Diagnosis, Edge, Frame, Graph, Location, Node, NodeType, Severity, Span, TaskRef, Verdict,
+    Confidence, Diagnosis, Edge, Frame, Graph, IdleGroup, Location, Node, NodeType, Severity, Span, TaskRef, Verdict,
 };
 use std::borrow::Cow;
 
@@ -14,6 +14,9 @@ pub(super) fn verdict(diagnosis: &Diagnosis) -> String {
             counted(harmful.max(1) as u64, "fault")
         }
         Verdict::Environment => "the machine is to blame, not the program".to_owned(),
+        Verdict::Unknown if diagnosis.observer.polls > 0 && !diagnosis.idle.is_empty() => {
+            "unknown: nothing moves, and nothing tells why".to_owned()
+        }
         Verdict::Unknown => "unknown: too little was seen".to_owned(),
     }
 }
@@ -37,6 +40,28 @@ pub(super) const fn confidence(confidence: Confidence) -> &'static str {
         Confidence::Likely => "likely",
         Confidence::Proven => "proven",
     }
+}
+
+/// How many tasks are idle at one line, and since when.
+pub(super) fn idle(group: &IdleGroup) -> String {
+    let times = match (millis(group.shortest_ms), millis(group.longest_ms)) {
+        (short, long) if group.tasks == 1 || short == long => long,
+        (short, long) => format!("{short} to {long}"),
+    };
+    format!("{} for {times}", counted(group.tasks, "task"))
+}
+
+/// What the tasks idle at one line wait for, and how sure that is.
+pub(super) fn awaited(group: &IdleGroup) -> String {
+    let mut text = match group.no_waker {
+        true if group.tasks == 1 => "and nothing is left to wake it".to_owned(),
+        true => "and nothing is left to wake them".to_owned(),
+        false => format!("for {}", group.waits_for),
+    };
+    if group.older {
+        text.push_str("; polled since, so perhaps elsewhere");
+    }
+    text
 }
 
 /// What a task does with a lock it has not got: in a deadlock that only might be, nobody waits.

@@ -22,7 +22,7 @@ fn help_teaches_by_examples() {
     assert_eq!(said.status, Some(0));
     assert!(said.stdout.contains("pollscope run blocking-call") && said.stdout.contains("Exit status"), "{said:?}");
     assert!(!said.stdout.contains("__scenario"), "{said:?}");
-    for command in ["run", "record", "diagnose", "report", "watch", "eval"] {
+    for command in ["run", "record", "attach", "diagnose", "report", "watch", "explain", "eval"] {
         let said = pollscope(place.path(), &[command, "--help"]);
         assert!(said.status == Some(0) && said.stdout.contains("Examples:"), "{said:?}");
     }
@@ -78,6 +78,22 @@ fn foreign_folders_are_left_alone() {
     assert_eq!(fs::read_to_string(letter).unwrap(), "dear reader");
 }
 
+#[test]
+fn each_kind_is_explained() {
+    let place = tempdir().unwrap();
+    let list = pollscope(place.path(), &["explain"]);
+    assert_eq!(list.status, Some(0), "{list:?}");
+    let kinds: Vec<&str> = list.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(kinds.contains(&"blocking-call") && kinds.contains(&"driver-held"), "{list:?}");
+    for kind in ["blocking-call", "driver-held", "unknown"] {
+        let said = pollscope(place.path(), &["explain", kind]);
+        assert!(said.status == Some(0) && said.stdout.starts_with(&format!("{kind}: ")), "{said:?}");
+        assert!(said.stdout.contains("How pollscope tells") && !said.stdout.contains('\u{1b}'), "{said:?}");
+    }
+    refuses(place.path(), &["explain", "self-deadlok"], "did you mean `self-deadlock`");
+    refuses(place.path(), &["explain", "xyz"], "`pollscope explain` names them");
+}
+
 #[cfg(feature = "lab")]
 #[test]
 fn an_unknown_scenario_is_answered_with_the_nearest() {
@@ -85,6 +101,7 @@ fn an_unknown_scenario_is_answered_with_the_nearest() {
     refuses(place.path(), &["run", "blocking-cal"], "did you mean `blocking-call`?");
     refuses(place.path(), &["run", "../../etc"], "`pollscope list` names them");
     refuses(place.path(), &["eval", "lock-cicle"], "did you mean `lock-cycle`?");
+    refuses(place.path(), &["eval", "driver-held", "--flavor", "current_thread"], "nothing is left to evaluate");
     assert!(!place.path().join("pollscope-out").exists());
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[cfg(feature = "collect")]
+mod attach;
 mod borrows;
 mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
@@ -10,6 +12,7 @@ mod dashboards;
 #[cfg(feature = "lab")]
 mod exercise;
 mod freed;
+mod idle;
 mod look_alikes;
 mod orders;
 mod programs;

@@ -49,6 +49,22 @@ fn each_cured_twin_is_healthy() {
 }
 
 #[test]
+fn a_scenario_is_judged_on_every_runtime_asked_for() {
+    let _alone = ALONE.lock();
+    let place = tempdir().unwrap();
+    let arguments =
+        ["eval", "lock-cycle", "--flavor", "current_thread,4", "--load", "0,1", "--jobs", "4", "--format", "json"];
+    let said = pollscope(place.path(), &arguments);
+    let rows: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
+    // A run on another runtime than asked for would be a remark, and a fault missed.
+    assert!(rows.iter().all(|row| row["found"] == 1 && row["runs"] == 1), "{said:?}");
+    let axes: Vec<_> =
+        rows.iter().map(|row| (row["flavor"].as_str().unwrap(), row["load"].as_u64().unwrap())).collect();
+    assert_eq!(axes, [("current_thread", 0), ("current_thread", 1), ("4", 0), ("4", 1)]);
+    assert!(rows.iter().all(|row| row["build"] == if cfg!(debug_assertions) { "debug" } else { "release" }));
+}
+
+#[test]
 fn programs_without_a_fault_are_met_with_silence() {
     let _alone = ALONE.lock();
     for scenario in pollscope_scenarios::healthy() {

@@ -8,6 +8,8 @@ mod samples;
 
 use crate::clock;
 use crate::hooks;
+#[cfg(feature = "tracing")]
+use crate::idle::{self, IdleTasks};
 use crate::raw::{Raw, StaticPlace, What};
 use crate::self_wakes::Suspects;
 use crate::session::Session;
@@ -36,6 +38,8 @@ struct Drain {
     writer: Writer,
     locks: Locks,
     suspects: Suspects,
+    #[cfg(feature = "tracing")]
+    idle: IdleTasks,
     /// Noted too late for the last turn.
     held_back: Vec<(i32, Raw)>,
     samples: Samples,
@@ -59,16 +63,18 @@ struct Drain {
     failed: bool,
 }
 
-pub(crate) fn run(session: &'static Session, writer: Writer) {
+/// Until the session ends; it began at `begun`.
+pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
     slots::set_quiet(true);
-    let now = clock::now();
     let mut drain = Drain {
         session,
         writer,
         locks: Locks::default(),
         suspects: Suspects::default(),
+        #[cfg(feature = "tracing")]
+        idle: IdleTasks::default(),
+        samples: Samples::new(begun),
         held_back: Vec::new(),
-        samples: Samples::new(now),
         aside: SaidAside::default(),
         unwinder: Unwinder::new(),
         texts: HashMap::new(),
@@ -76,14 +82,14 @@ pub(crate) fn run(session: &'static Session, writer: Writer) {
         modules: HashSet::new(),
         generation: None,
         spare: Table::new(),
-        window: now,
-        second: now,
+        window: begun,
+        second: begun,
         lost_polls: 0,
         past_dropped: 0,
         past_polls: 0,
         failed: false,
     };
-    drain.introduce(now);
+    drain.introduce(begun);
     loop {
         let last = session.stop.load(Ordering::Acquire);
         drain.turn(last);
@@ -178,6 +184,11 @@ impl Drain {
         }
         let samples = self.samples.turn(now, last, self.session);
         samples.into_iter().for_each(|event| self.write(event));
+        #[cfg(feature = "tracing")]
+        {
+            let idle = self.idle.ripe(now, last, &mut self.unwinder);
+            idle.into_iter().for_each(|event| self.write(event));
+        }
         if last || now - self.window >= WINDOW {
             self.summarize(&slots, now);
             slots.iter().zip(ended).filter(|(_, ended)| *ended).for_each(|(slot, _)| self.part(slot, now));
@@ -229,6 +240,8 @@ impl Drain {
             What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
             What::End { task } => {
                 self.locks.ended(task);
+                #[cfg(feature = "tracing")]
+                idle::task_ended(task);
                 orders::ended(task);
                 self.write(words::TaskEnd { at, task });
             }
@@ -377,6 +390,10 @@ impl Drain {
                        crate or a filter hides them"
                     .into(),
             });
+        }
+        #[cfg(feature = "tracing")]
+        if let Some(foreign) = self.idle.foreign(session, now) {
+            self.write(foreign);
         }
         self.map_modules(now);
         self.write(words::Cost {

@@ -13,7 +13,11 @@ use tokio::runtime::Builder;
 pub(crate) fn install(builder: &mut Builder, session: &'static Session, runtime: &Arc<RuntimeState>) {
     session.hooked.store(true, Ordering::Relaxed);
     let id = runtime.id;
-    builder.on_thread_start(move || slots::works_for(id));
+    builder.on_thread_start(move || {
+        slots::works_for(id);
+        #[cfg(feature = "tracing")]
+        crate::foreign::started_by_tokio();
+    });
     // Only workers park this way; threads of the blocking pool do not.
     let state = runtime.clone();
     builder.on_thread_park(move || {
@@ -154,6 +158,7 @@ fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<Runtime
             && let Some(slot) = slots::current()
         {
             panics::task_ended(slot, task, meta.spawned_at());
+            slot.ending_of(task);
             slot.note(clock::now(), What::End { task });
         }
     });

@@ -19,6 +19,8 @@
 //! | feature `tracing` and `POLLSCOPE_TRACE=1` | wakes, locks, waits and where they wait |
 //! | feature `layer`: `layer()` | the same, in a program with a subscriber of its own |
 //!
+//! Feature `flavor` adds `override_flavor()`: a harness decides which runtime [`main`](macro@main) builds.
+//!
 //! Feature `collectors` adds console-subscriber, tracing-flame, pprof and tokio-metrics to [`main`](macro@main), asleep
 //! unless `POLLSCOPE_COLLECT` names some of them and `POLLSCOPE_COLLECT_DIR` a folder. [`monitored`] gives futures names
 //! under which tokio-metrics measures them.
@@ -33,8 +35,14 @@ compile_error!("pollscope-agent supports Unix only");
 
 mod clock;
 mod drain;
+#[cfg(feature = "flavor")]
+mod flavor;
+#[cfg(feature = "tracing")]
+mod foreign;
 mod heartbeat;
 mod hooks;
+#[cfg(feature = "tracing")]
+mod idle;
 mod monitored;
 mod panics;
 mod raw;
@@ -53,6 +61,8 @@ mod wakes;
 mod watchdog;
 mod workers;
 
+#[cfg(feature = "flavor")]
+pub use flavor::{Flavor, override_flavor};
 pub use monitored::monitored;
 pub use pollscope_agent_macros::main;
 
@@ -83,6 +93,8 @@ impl std::fmt::Debug for Watched {
 #[track_caller]
 pub fn init_for_main(builder: &mut Builder, flavor: &'static str, workers: usize, paused: bool) -> MainAgent {
     let made = std::panic::Location::caller();
+    #[cfg(feature = "flavor")]
+    let (flavor, workers) = (!paused).then(|| flavor::apply(builder)).flatten().unwrap_or((flavor, workers));
     let watched = start().map(|session| {
         let runtime = session.add_runtime(flavor, workers_of(flavor, workers), !paused);
         hooks::install(builder, session, &runtime);

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 /// Wraps the root future; transparent while the agent is dormant.
 pub(crate) struct Root<F> {
@@ -30,13 +30,59 @@ struct Telling {
     waker: Waker,
 }
 
-impl Wake for Telling {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+/// As the table of `Waker::from(Arc<impl Wake>)`, which does not tell of clones and drops.
+static TELLING: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, dropped);
+
+// The pointers below come from `Arc::into_raw` of a `Telling`, and each waker made of one owns one count of it.
+
+unsafe fn clone(data: *const ()) -> RawWaker {
+    // SAFETY: the waker being cloned keeps the `Arc` alive.
+    let task = unsafe {
+        Arc::increment_strong_count(data.cast::<Telling>());
+        (*data.cast::<Telling>()).task
+    };
+    told(task, Told::Cloned);
+    RawWaker::new(data, &TELLING)
+}
+
+unsafe fn wake(data: *const ()) {
+    // SAFETY: the waker is used up, and its count with it.
+    let telling = unsafe { Arc::from_raw(data.cast::<Telling>()) };
+    told(telling.task, Told::Woken);
+    told(telling.task, Told::Dropped);
+    telling.waker.wake_by_ref();
+}
+
+unsafe fn wake_by_ref(data: *const ()) {
+    // SAFETY: the waker keeps the `Arc` alive.
+    let telling = unsafe { &*data.cast::<Telling>() };
+    told(telling.task, Told::Woken);
+    telling.waker.wake_by_ref();
+}
+
+unsafe fn dropped(data: *const ()) {
+    // SAFETY: the waker is dropped, and its count with it.
+    let telling = unsafe { Arc::from_raw(data.cast::<Telling>()) };
+    told(telling.task, Told::Dropped);
+}
+
+enum Told {
+    Cloned,
+    Woken,
+    Dropped,
+}
+
+fn told(task: TaskId, what: Told) {
+    if matches!(what, Told::Woken) {
+        crate::panics::woken(task);
     }
-    fn wake_by_ref(self: &Arc<Self>) {
-        crate::panics::woken(self.task);
-        self.waker.wake_by_ref();
+    #[cfg(feature = "tracing")]
+    if !slots::is_quiet() {
+        match what {
+            Told::Cloned => crate::idle::cloned(task),
+            Told::Woken => crate::idle::woken(task, clock::now()),
+            Told::Dropped => crate::idle::dropped(task),
+        }
     }
 }
 
@@ -44,7 +90,9 @@ impl RootWaker {
     /// The same wrapped waker for as long as tokio gives the same one, so that futures need not register anew.
     fn telling<'a>(&'a mut self, task: TaskId, waker: &'a Waker) -> &'a Waker {
         if !self.0.as_ref().is_some_and(|(known, _)| known.will_wake(waker)) {
-            let telling = Waker::from(Arc::new(Telling { task, waker: waker.clone() }));
+            let telling = Arc::new(Telling { task, waker: waker.clone() });
+            // SAFETY: the table keeps the promises of a waker with the count of the `Arc`, whose pointer this is.
+            let telling = unsafe { Waker::new(Arc::into_raw(telling).cast(), &TELLING) };
             self.0 = Some((waker.clone(), telling));
         }
         self.0.as_ref().map_or(waker, |(_, telling)| telling)
@@ -97,6 +145,9 @@ impl<F: Future> Future for Root<F> {
         let closing = Closing(slot);
         let waker = this.waker.telling(task, context.waker());
         let out = future.poll(&mut Context::from_waker(waker));
+        if out.is_ready() {
+            slot.ending_of(task);
+        }
         drop(closing);
         if out.is_ready() {
             slot.note(clock::now(), What::End { task });

@@ -180,7 +180,10 @@ impl Session {
     }
 
     fn start_threads(&'static self, writer: Writer) {
-        let drain = std::thread::Builder::new().name("pollscope-drain".into()).spawn(move || drain::run(self, writer));
+        // Polls may come before the thread does, and belong to its first window.
+        let begun = clock::now();
+        let drain =
+            std::thread::Builder::new().name("pollscope-drain".into()).spawn(move || drain::run(self, writer, begun));
         let watchdog = std::thread::Builder::new().name("pollscope-watch".into()).spawn(move || watchdog::run(self));
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let started = [(watchdog, &self.stop_watching, "watchdog"), (drain, &self.stop, "drain")];

@@ -3,6 +3,8 @@
 //! words: a program may start and end threads all day.
 
 use crate::clock;
+#[cfg(feature = "tracing")]
+use crate::idle;
 use crate::raw::{Raw, What};
 use crate::ring::Ring;
 use crate::session;
@@ -47,6 +49,8 @@ pub(crate) struct Slot {
     version: AtomicU64,
     depth: AtomicUsize,
     open: [OpenPoll; DEPTH],
+    /// The task of the innermost open poll has ended in it.
+    ending: AtomicBool,
     /// The program's own spans.
     #[cfg(feature = "tracing")]
     pub(crate) spans: SpanStack,
@@ -120,6 +124,13 @@ pub(crate) fn is_quiet() -> bool {
     QUIET.try_with(Cell::get).unwrap_or(true)
 }
 
+/// Whether this thread works for no runtime.
+#[cfg(feature = "tracing")]
+#[inline]
+pub(crate) fn is_foreign() -> bool {
+    RUNTIME.get() == 0 && CURRENT.get().is_none_or(|slot| slot.runtime.load(Ordering::Relaxed) == 0)
+}
+
 /// The slot of this thread, made on first use. `None` without a session and at the thread's very end. It is good for as
 /// long as the caller's own frame: the thread keeps it until its last frame is gone.
 #[inline]
@@ -152,6 +163,7 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         version: AtomicU64::new(0),
         depth: AtomicUsize::new(0),
         open: Default::default(),
+        ending: AtomicBool::new(false),
         #[cfg(feature = "tracing")]
         spans: SpanStack::default(),
         watched: AtomicBool::new(false),
@@ -198,6 +210,8 @@ impl Slot {
             }
             self.depth.store(depth + 1, Ordering::Relaxed);
         });
+        #[cfg(feature = "tracing")]
+        idle::poll_started(depth, std::ptr::from_ref(&now) as u64);
         if let Some(delay) = woken.and_then(|woken| now.checked_sub(woken)).filter(|delay| *delay >= self.late) {
             self.note(now, What::Delay { task, delay });
         }
@@ -224,8 +238,27 @@ impl Slot {
             if !counted || duration >= self.notable {
                 self.note(since, What::Poll { task, duration });
             }
+            #[cfg(feature = "tracing")]
+            idle::poll_ended(depth - 1, task, since, now, self.ending.load(Ordering::Relaxed));
+            self.ending.store(false, Ordering::Relaxed);
         }
         self.change(|| self.depth.store(depth - 1, Ordering::Relaxed));
+    }
+
+    /// `task` has come to its end, perhaps in the innermost open poll; for the owner only.
+    #[inline]
+    pub(crate) fn ending_of(&self, task: TaskId) {
+        if self.current_task() == Some(task) {
+            self.ending.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// At which depth of nesting `task` is being polled, if it is the innermost; for the owner only.
+    #[cfg(feature = "tracing")]
+    #[inline]
+    pub(crate) fn open_depth(&self, task: TaskId) -> Option<usize> {
+        let depth = self.depth.load(Ordering::Relaxed).checked_sub(1).filter(|depth| *depth < DEPTH)?;
+        (self.open[depth].task.load(Ordering::Relaxed) == task).then_some(depth)
     }
 
     /// Forgets the innermost open poll, whose end was never told.

@@ -11,13 +11,14 @@ pub(crate) mod subscriber;
 pub(crate) mod user_spans;
 
 use crate::clock;
+use crate::idle;
 use crate::panics;
 use crate::raw::What;
 use crate::self_wakes;
 use crate::session::Session;
 use crate::slots;
 use crate::wakes;
-use fields::Fields;
+use fields::{Fields, WakerFields, WakerOperation};
 use pollscope_recording::{Nanos, TaskId, WaitId};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -339,30 +340,49 @@ pub(crate) fn close(span: Span) -> bool {
     true
 }
 
-/// An event of tokio's.
+/// An event of tokio's; `task_of` gives the span that an id in it stands for.
 #[inline]
-pub(crate) fn event(event: &Event<'_>) {
+pub(crate) fn event(event: &Event<'_>, task_of: impl FnOnce(u64) -> Option<Span>) {
     if slots::is_quiet() {
+        return;
+    }
+    if event.metadata().target() == "tokio::task::waker" {
+        let mut fields = WakerFields::default();
+        event.record(&mut fields);
+        let task = task_of(fields.task).filter(|task| matches!(task.tag(), TASK | LOCAL_TASK | UNHOOKED_TASK));
+        if let Some(task) = task {
+            waker(task.number(), fields.operation);
+        }
         return;
     }
     let mut fields = Fields::default();
     event.record(&mut fields);
     match event.metadata().target() {
-        "tokio::task::waker" => {
-            let task = Span(fields.task);
-            let woke = matches!(fields.operation, "waker.wake" | "waker.wake_by_ref");
-            if matches!(task.tag(), TASK | LOCAL_TASK | UNHOOKED_TASK) {
-                if woke {
-                    wakes::woken(task.number(), clock::now());
-                    panics::woken(task.number());
-                }
-                if woke || fields.operation == "waker.clone" {
-                    self_wakes::noticed(task.number(), woke);
-                }
-            }
-        }
         "runtime::resource::poll_op" => operations::polled(&fields),
         "runtime::resource::async_op::state_update" => operations::permits(&fields),
         _ => operations::state(&fields),
+    }
+}
+
+/// Something was done with a waker of a task: the most frequent event there is.
+#[inline]
+fn waker(task: TaskId, operation: WakerOperation) {
+    match operation {
+        WakerOperation::Clone => {
+            idle::cloned(task);
+            self_wakes::noticed(task, false);
+        }
+        WakerOperation::Drop => idle::dropped(task),
+        WakerOperation::Wake | WakerOperation::WakeByRef => {
+            let now = clock::now();
+            idle::woken(task, now);
+            if operation == WakerOperation::Wake {
+                idle::dropped(task);
+            }
+            wakes::woken(task, now);
+            panics::woken(task);
+            self_wakes::noticed(task, true);
+        }
+        WakerOperation::Other => {}
     }
 }

@@ -27,6 +27,7 @@ pub const CLASSES: &[Class] = &[
             "chatty-fs",
             "cpu-bound-poll",
             "large-future",
+            "long-poll",
             "sync-db-driver",
             "sync-lock-contention",
             "sync-logging",

@@ -92,7 +92,7 @@ events! {
         wall_ns: u64,
         /// Version of tokio the agent was built with; empty if unknown.
         tokio: Text,
-        /// Comma-separated: `hooks`, `tracing`, `watchdog`.
+        /// Comma-separated: `hooks`, `tracing`, `watchdog`; or `console` where a console's client said it all.
         sources: Text,
         /// `summary` or `full`.
         level: Text,
@@ -423,6 +423,31 @@ events! {
         wait: WaitId,
         /// True if it got what it waited for, false if it was cancelled.
         ready: bool,
+    }
+    /// A task has been idle for about a second: where it last handed out its waker, and so where it awaits. One event for
+    /// each place, with the same `since`, where one poll awaited several things. Needs the tracing source.
+    Idle {
+        /// The task.
+        task: TaskId,
+        /// When the last poll known ended.
+        since: Nanos,
+        /// When the poll ended in which the waker was handed out. Before `since` if the task was polled once more, handed
+        /// out no waker, and had none left; 0 if it was never seen to hand one out.
+        registered: Nanos,
+        /// Wakers of the task that were alive at `at`, at most: tasks may be counted together.
+        wakers: u64,
+        /// Whether it may have been woken since `since`.
+        woken: bool,
+        /// Addresses of the calls (return addresses less one), innermost first, from the handing out to the poll of the
+        /// task; empty if it was not seen.
+        stack: Vec<u64>,
+    }
+    /// Threads that work for no runtime, and wakes that came from such. Written about once a second, when it changed.
+    Foreign {
+        /// Threads that are alive, without the main thread and the agent's own.
+        threads: u64,
+        /// Wakes of tasks by threads that work for no runtime; a total since the start.
+        wakes: u64,
     }
     /// A task held one lock while it took another, and has given the first back. Written for the first few tasks that do
     /// so and then about once a second, for each pair of locks; `at` is when the first was given back. A `Mutex`, an

@@ -27,6 +27,8 @@ pub struct OpenFacts {
     waits_of: BTreeSet<(TaskId, WaitId)>,
     stalls: Vec<Stall>,
     futexes: Vec<FutexWait>,
+    idle: BTreeMap<TaskId, Vec<Idle>>,
+    foreign: Option<Foreign>,
     spans: BTreeMap<(TaskId, Nanos), InSpans>,
     memory: Option<Memory>,
     pools: BTreeMap<u64, BlockingPool>,
@@ -113,6 +115,13 @@ impl OpenFacts {
                     self.waits_of.remove(&(open.wait.task, open.wait.wait));
                 }
             }
+            Event::Idle(event) => {
+                let known = self.idle.entry(event.task).or_default();
+                // Where it last registered holds as long as nothing newer is known.
+                known.retain(|one| one.since == event.since || (event.registered == 0 && one.registered > 0));
+                known.push(event.clone());
+            }
+            Event::Foreign(event) => self.foreign = Some(event.clone()),
             Event::Cost(event) => self.cost = Some(event.clone()),
             Event::NotObservable(event) => {
                 if self.not_observable.iter().all(|known| known.what != event.what) {
@@ -160,6 +169,8 @@ impl OpenFacts {
         self.spans.values().for_each(|fact| each(fact.clone().into()));
         let open = |one: &&FutexWait| self.stalls.iter().any(|stall| same_poll(stall, one.task, one.tid, one.since));
         self.futexes.iter().filter(open).for_each(|fact| each(fact.clone().into()));
+        self.idle.values().flatten().for_each(|fact| each(fact.clone().into()));
+        self.foreign.iter().for_each(|fact| each(fact.clone().into()));
         self.memory.iter().for_each(|fact| each(fact.clone().into()));
         self.pools.values().for_each(|fact| each(fact.clone().into()));
         self.not_observable.iter().for_each(|fact| each(fact.clone().into()));
@@ -168,6 +179,7 @@ impl OpenFacts {
 
     fn task_end(&mut self, task: TaskId) {
         self.tasks.remove(&task);
+        self.idle.remove(&task);
         self.stalls.retain(|open| open.task != task);
         while let Some((&moment, _)) = self.spans.range((task, 0)..=(task, Nanos::MAX)).next() {
             self.spans.remove(&moment);

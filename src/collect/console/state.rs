@@ -3,17 +3,17 @@
 //! A console shows the present; a file is read afterwards. So what has ended stays, as far as there is room, and the
 //! operations on resources, which the console itself throws away, are summed up.
 
+use super::names::{Names, at, nanos};
 use console_api::async_ops::{self, AsyncOp};
-use console_api::field::{Name, Value as FieldValue};
 use console_api::instrument::Update;
 use console_api::resources::{self, PollOp, Resource, resource};
 use console_api::tasks::{self, DurationHistogram, Task, TaskDetails, task_details::PollTimesHistogram};
-use console_api::{Attribute, Field, Location, Metadata, PollStats};
+use console_api::{Location, PollStats};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use prost_types::{Duration, Timestamp};
-use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap};
+use prost_types::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Resources, operations and sums kept of each kind: a timer makes one of each, and programs make many.
 const MOST: usize = 20_000;
@@ -54,13 +54,14 @@ struct Ops {
 pub(super) struct State {
     now: u64,
     updates: u64,
-    metadata: HashMap<u64, Metadata>,
+    names: Names,
     tasks: Kept<(Task, tasks::Stats, Option<TaskDetails>)>,
     resources: Kept<(Resource, resources::Stats)>,
     async_ops: Kept<(AsyncOp, async_ops::Stats)>,
     poll_ops: BTreeMap<(u64, String, u64), Ops>,
     poll_ops_seen: u64,
     poll_ops_left_out: u64,
+    /// Each update tells those since the last.
     dropped: [u64; 3],
 }
 
@@ -74,16 +75,16 @@ impl State {
     pub(super) fn update(&mut self, update: Update) -> Vec<u64> {
         self.updates += 1;
         self.now = update.now.as_ref().map_or(self.now, at);
-        for new in update.new_metadata.into_iter().flat_map(|new| new.metadata) {
-            if let (Some(id), Some(metadata)) = (new.id, new.metadata) {
-                self.metadata.insert(id.id, metadata);
-            }
-        }
+        self.names.learn(update.new_metadata.as_ref());
         let mut fresh = Vec::new();
         if let Some(update) = update.task_update {
-            self.dropped[0] = update.dropped_events;
+            self.dropped[0] += update.dropped_events;
             for task in update.new_tasks {
                 let Some(id) = task.id.map(|id| id.id) else { continue };
+                // What is told on connecting is told once more with the next update.
+                if self.tasks.all.contains_key(&id) {
+                    continue;
+                }
                 self.tasks.add(id, (task, tasks::Stats::default(), None));
                 fresh.extend(self.tasks.all.contains_key(&id).then_some(id));
             }
@@ -92,7 +93,7 @@ impl State {
             }
         }
         if let Some(update) = update.resource_update {
-            self.dropped[1] = update.dropped_events;
+            self.dropped[1] += update.dropped_events;
             for resource in update.new_resources {
                 let Some(id) = resource.id.map(|id| id.id) else { continue };
                 self.resources.add(id, (resource, resources::Stats::default()));
@@ -105,7 +106,7 @@ impl State {
             }
         }
         if let Some(update) = update.async_op_update {
-            self.dropped[2] = update.dropped_events;
+            self.dropped[2] += update.dropped_events;
             for op in update.new_async_ops {
                 let Some(id) = op.id.map(|id| id.id) else { continue };
                 self.async_ops.add(id, (op, async_ops::Stats::default()));
@@ -164,7 +165,7 @@ impl State {
     }
 
     fn task(&self, id: u64, (task, stats, details): &(Task, tasks::Stats, Option<TaskDetails>)) -> Value {
-        let mut fields = self.fields(&task.fields);
+        let mut fields = self.names.fields(&task.fields);
         let polls = stats.poll_stats.unwrap_or_default();
         let (busy, scheduled) = (nanos(polls.busy_time.as_ref()), nanos(stats.scheduled_time.as_ref()));
         let (created, dropped) = (stats.created_at.as_ref().map(at), stats.dropped_at.as_ref().map(at));
@@ -214,7 +215,7 @@ impl State {
             "location": resource.location.as_ref().map(location),
             "parent": resource.parent_resource_id.map(|id| id.id),
             "internal": resource.is_internal,
-            "attributes": self.attributes(&stats.attributes),
+            "attributes": self.names.attributes(&stats.attributes),
             "created_at_ns": stats.created_at.as_ref().map(at),
             "dropped_at_ns": stats.dropped_at.as_ref().map(at),
         })
@@ -230,33 +231,10 @@ impl State {
             "task": stats.task_id.map(|id| id.id),
             "polls": polls.polls,
             "busy_ns": nanos(polls.busy_time.as_ref()),
-            "attributes": self.attributes(&stats.attributes),
+            "attributes": self.names.attributes(&stats.attributes),
             "created_at_ns": stats.created_at.as_ref().map(at),
             "dropped_at_ns": stats.dropped_at.as_ref().map(at),
         })
-    }
-
-    fn fields(&self, fields: &[Field]) -> Map<String, Value> {
-        fields.iter().filter_map(|field| Some((self.name(field)?, value(field)))).collect()
-    }
-
-    fn attributes(&self, attributes: &[Attribute]) -> Map<String, Value> {
-        let fields = attributes.iter().filter_map(|attribute| {
-            let field = attribute.field.as_ref()?;
-            let unit = attribute.unit.as_deref().map_or(String::new(), |unit| format!("_{unit}"));
-            Some((format!("{}{unit}", self.name(field)?), value(field)))
-        });
-        fields.collect()
-    }
-
-    fn name(&self, field: &Field) -> Option<String> {
-        match field.name.as_ref()? {
-            Name::StrName(name) => Some(name.clone()),
-            Name::NameIdx(index) => {
-                let metadata = self.metadata.get(&field.metadata_id?.id)?;
-                metadata.field_names.get(usize::try_from(*index).ok()?).cloned()
-            }
-        }
     }
 }
 
@@ -271,16 +249,6 @@ fn state(stats: &tasks::Stats, polls: &PollStats) -> &'static str {
         "scheduled"
     } else {
         "idle"
-    }
-}
-
-fn value(field: &Field) -> Value {
-    match &field.value {
-        Some(FieldValue::DebugVal(text) | FieldValue::StrVal(text)) => text.as_str().into(),
-        Some(FieldValue::U64Val(number)) => (*number).into(),
-        Some(FieldValue::I64Val(number)) => (*number).into(),
-        Some(FieldValue::BoolVal(flag)) => (*flag).into(),
-        None => Value::Null,
     }
 }
 
@@ -306,24 +274,11 @@ fn times(histogram: &DurationHistogram) -> Option<Value> {
     }))
 }
 
-fn at(time: &Timestamp) -> u64 {
-    whole(time.seconds, time.nanos)
-}
-
-fn nanos(duration: Option<&Duration>) -> u64 {
-    duration.map_or(0, |duration| whole(duration.seconds, duration.nanos))
-}
-
-/// Foreign numbers: what is negative or too large is cut to what a time can be.
-fn whole(seconds: i64, nanos: i32) -> u64 {
-    let seconds = u64::try_from(seconds).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(nanos).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use console_api::{Id, MetaId, RegisterMetadata, register_metadata::NewMetadata};
+    use console_api::field::{Name, Value as FieldValue};
+    use console_api::{Field, Id, MetaId, Metadata, RegisterMetadata, register_metadata::NewMetadata};
 
     fn field(index: u64, value: FieldValue) -> Field {
         Field { metadata_id: Some(MetaId { id: 9 }), name: Some(Name::NameIdx(index)), value: Some(value) }
@@ -386,7 +341,7 @@ mod tests {
         assert_eq!(task["location"], json!({"file": "src/main.rs", "line": 7, "column": null}));
         let op = &json["poll_ops"][0];
         assert_eq!((&op["ready"], &op["pending"], &op["last_ready"]), (&json!(1), &json!(2), &json!(false)));
-        assert_eq!(json["dropped_events"]["tasks"], 4);
+        assert_eq!(json["dropped_events"]["tasks"], 8);
     }
 
     #[test]

@@ -184,7 +184,7 @@ async fn run() {
 }
 
 /// Opens.
-#[pollscope_agent::main]
+#[tokio::main]
 pub async fn main() {
     run().await;
 }
@@ -214,7 +214,7 @@ impl Shop {
 }
 
 /// Opens.
-#[pollscope_agent::main]
+#[tokio::main]
 async fn main() {
     workload::run().await;
 }

@@ -18,6 +18,8 @@ const THROUGHPUT: f64 = 0.7;
 const EFFORT: f64 = 0.3;
 /// Polls from which a task of the mended program counts as at work.
 const AT_WORK: u64 = 10;
+/// Times the mended program's polls for a request from which a program spins.
+const SPIN: f64 = 10.0;
 /// Most tasks of one line that are compared one by one.
 const FEW: usize = 64;
 
@@ -37,6 +39,8 @@ pub(super) struct Work {
     figures: Vec<Figures>,
     /// Polls of each task, ascending, by the line of the workload that spawned it.
     tasks: BTreeMap<u32, Vec<u64>>,
+    /// Polls of all tasks.
+    polls: u64,
     /// Flavor and workers of each runtime.
     runtimes: Vec<(String, u64)>,
     /// How it was seen.
@@ -70,6 +74,7 @@ impl Work {
         Ok(Work {
             figures: figures(&log),
             tasks,
+            polls: diagnosis.observer.polls,
             runtimes,
             sources: diagnosis.observer.sources.clone(),
             unseen: diagnosis.not_observable.clone(),
@@ -125,6 +130,13 @@ impl Work {
                 theirs.requests
             ));
         }
+        let each = |work: &Work, requests: u64| work.polls as f64 / requests.max(1) as f64;
+        if let Some(theirs) = twin.figures()
+            && each(self, requests) > each(twin, theirs.requests) * SPIN
+        {
+            let (ours, theirs) = (each(self, requests), each(twin, theirs.requests));
+            said.push(format!("a request takes {ours:.0} polls; in the mended program it takes {theirs:.0}"));
+        }
         for (line, theirs) in &twin.tasks {
             let ours = self.tasks.get(line).map(Vec::as_slice).unwrap_or_default();
             if ours.len() * 2 < theirs.len() {
@@ -172,6 +184,7 @@ mod tests {
         Work {
             figures: vec![Figures { requests, p50_ms: 1.0, p99_ms: 2.0, conserved }],
             tasks: tasks.iter().map(|(line, polls)| (*line, polls.to_vec())).collect(),
+            polls: 5000,
             runtimes: vec![("multi_thread".to_owned(), 2)],
             sources: vec!["hooks".to_owned(), "tracing".to_owned()],
             unseen: Vec::new(),
@@ -204,6 +217,9 @@ mod tests {
         complains(&twice, "2 times");
         twice.figures.clear();
         complains(&twice, "did not come to its end");
+        let mut spinning = work(900, true, TWIN);
+        spinning.polls = 90_000;
+        complains(&spinning, "takes 100 polls; in the mended program it takes 5");
         let mut silenced = work(900, true, TWIN);
         silenced.sources.pop();
         complains(&silenced, "the agent sees less");

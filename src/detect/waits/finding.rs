@@ -7,6 +7,7 @@ use pollscope_recording::{Place, ResourceId, TaskId};
 use super::graph::{Hold, WaitGraph, whole};
 use super::past::{Freed, Lasted};
 use super::{Cycle, Shape, Told};
+use crate::detect::idle;
 use crate::detect::place::{self, Blame};
 use crate::detect::{
     Confidence, Culprit, Edge, EdgeType, Evidence, Finding, Graph, Location, Node, NodeType, Occurrences, Severity,
@@ -54,7 +55,7 @@ pub(super) fn of_cycle(
     over: Option<&Lasted>,
 ) -> Option<Finding> {
     let model = graph.model;
-    let blames: Vec<Blame> = cycle.waits.iter().map(|wait| place::blame(&symbols.stack(&wait.stack))).collect();
+    let blames: Vec<Blame> = cycle.waits.iter().map(|wait| place::blame(&symbols.stack(stack(model, wait)))).collect();
     // The one that came last closed the cycle; a line that is known beats one that is not.
     let (last, blame) = cycle.waits.iter().zip(&blames).max_by_key(|(wait, blame)| (blame.at.is_some(), wait.since))?;
     let since = cycle.waits.iter().map(|wait| wait.since).max()?;
@@ -143,6 +144,11 @@ pub(super) fn of_cycle(
         repair: (shape.repair)(&told),
         read_more: read_more(shape.kind),
     })
+}
+
+/// The stack on which a wait began; failing that, the one on which its task came to stand still.
+fn stack<'a>(model: &'a Model, wait: &'a WaitFacts) -> &'a [u64] {
+    if wait.stack.is_empty() { idle::stack_of(model, wait.task) } else { &wait.stack }
 }
 
 /// The waits of the cycle that were granted and left.

@@ -77,7 +77,7 @@ struct Told<'a> {
 impl Told<'_> {
     fn spots(&self) -> String {
         match self.spots {
-            [] => "lines that could not be seen".to_owned(),
+            [] => "places that were not seen".to_owned(),
             spots => spots.join(" and "),
         }
     }
@@ -100,9 +100,19 @@ pub(super) fn unseen(model: &Model) -> Option<&'static str> {
     )
 }
 
+/// Whether tasks wait for long in a program whose holders are known in part only: then silence is no clearance.
+pub(super) fn undecided(model: &Model, thresholds: &Thresholds) -> bool {
+    const LOCKS: [&str; 4] = ["Mutex", "RwLock", "Semaphore", "Channel"];
+    let long = |wait: &&WaitFacts| model.last_at.saturating_sub(wait.since) >= thresholds.deadlock_ns;
+    let lock = |wait: &&WaitFacts| {
+        model.resources.get(&wait.resource).is_some_and(|facts| LOCKS.contains(&facts.kind.as_str()))
+    };
+    model.has_source("console") && model.waits.values().filter(long).any(|wait| lock(&wait))
+}
+
 pub(super) fn detect(model: &Model, past: &Past, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Outcome> {
     let kinds = SHAPES.iter().map(|shape| shape.kind).chain([permit_leak::KIND]);
-    if let Some(why) = unseen(model) {
+    if let Some(why) = unseen(model).filter(|_| !model.has_source("console")) {
         return kinds.map(|kind| Outcome::new(kind, Answer::CannotTell, why)).collect();
     }
     let graph = WaitGraph::new(model, thresholds);
@@ -125,6 +135,7 @@ pub(super) fn detect(model: &Model, past: &Past, symbols: &mut Symbols, threshol
         finding.into_iter().for_each(|finding| finding::join(found.entry(shape.kind).or_default(), finding));
     }
     found.insert(permit_leak::KIND, permit_leak::findings(symbols, thresholds, &graph));
+    let undecided = found.values().all(Vec::is_empty) && undecided(model, thresholds);
     kinds
         .map(|kind| {
             let findings = found.remove(kind).unwrap_or_default();
@@ -133,6 +144,10 @@ pub(super) fn detect(model: &Model, past: &Past, symbols: &mut Symbols, threshol
                 Outcome::new(kind, Answer::Found, format!("{} group(s) of tasks that can never move", findings.len()))
             } else if model.dropped > 0 && waiting > 0 {
                 let why = "tasks wait for locks, but events were lost, so their holders are not certain";
+                Outcome::new(kind, Answer::CannotTell, why)
+            } else if undecided {
+                let why =
+                    "tasks wait for locks or channels for long, and the console does not tell for sure who holds them";
                 Outcome::new(kind, Answer::CannotTell, why)
             } else {
                 Outcome::new(

@@ -6,6 +6,7 @@
 mod chart;
 mod finding;
 mod gauges;
+mod idle;
 mod metrics;
 mod ring;
 mod timeline;
@@ -123,6 +124,7 @@ pub fn page(page: &Page<'_>) -> String {
                         } } }
                     }
                     (timeline::section(page))
+                    (idle::section(diagnosis))
                     (checks(diagnosis))
                     (pictures(page.pictures))
                     (metrics::section(page.metrics))

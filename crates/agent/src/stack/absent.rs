@@ -15,6 +15,31 @@ impl ThreadBounds {
     }
 }
 
+#[cfg(feature = "tracing")]
+impl ThreadBounds {
+    pub(crate) fn high(&self) -> u64 {
+        0
+    }
+}
+
+/// Never made here.
+#[cfg(feature = "tracing")]
+pub(crate) struct Look {
+    pub(crate) length: usize,
+}
+
+#[cfg(feature = "tracing")]
+pub(crate) fn look_here(_: u64, _: usize, _: &mut Vec<u8>) -> Option<Look> {
+    None
+}
+
+#[cfg(feature = "tracing")]
+impl RawStack {
+    pub(crate) fn new(_: &Look, _: Vec<u8>) -> RawStack {
+        RawStack
+    }
+}
+
 pub(crate) struct MappedModule {
     pub(crate) start: u64,
     pub(crate) end: u64,

@@ -13,6 +13,8 @@ mod platform;
 mod platform;
 
 pub(crate) use platform::capture_here;
+#[cfg(feature = "tracing")]
+pub(crate) use platform::{Look, look_here};
 pub(crate) use platform::{RawStack, Sampler, ThreadBounds, Unwinder, generation, mapped};
 
 /// What a look at another thread gave.

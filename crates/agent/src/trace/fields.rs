@@ -92,3 +92,41 @@ impl Visit for Fields {
         }
     }
 }
+
+/// What is done with a waker.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum WakerOperation {
+    Clone,
+    Drop,
+    Wake,
+    WakeByRef,
+    #[default]
+    Other,
+}
+
+/// The fields of an event about a waker.
+#[derive(Default)]
+pub(super) struct WakerFields {
+    pub(super) task: u64,
+    pub(super) operation: WakerOperation,
+}
+
+impl Visit for WakerFields {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "task.id" {
+            self.task = value;
+        }
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "op" {
+            self.operation = match value {
+                "waker.clone" => WakerOperation::Clone,
+                "waker.drop" => WakerOperation::Drop,
+                "waker.wake" => WakerOperation::Wake,
+                "waker.wake_by_ref" => WakerOperation::WakeByRef,
+                _ => WakerOperation::Other,
+            };
+        }
+    }
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+}

@@ -38,9 +38,11 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for AgentLayer {
             user_spans::record(session, span, values);
         }
     }
-    fn on_event(&self, seen: &Event<'_>, _: Context<'_, S>) {
+    fn on_event(&self, seen: &Event<'_>, context: Context<'_, S>) {
         if is_ours(seen.metadata()) && session().is_some() {
-            event(seen);
+            // The registry numbers its spans itself.
+            let task_of = |id: u64| (id > 0).then(|| packed(&Id::from_u64(id), &context)).flatten();
+            event(seen, task_of);
         }
     }
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {

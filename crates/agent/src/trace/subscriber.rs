@@ -34,7 +34,7 @@ impl Subscriber for Lean {
     }
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn event(&self, seen: &Event<'_>) {
-        event(seen);
+        event(seen, |id| Some(Span(id)));
     }
     fn enter(&self, id: &Id) {
         enter(Span(id.into_u64()));

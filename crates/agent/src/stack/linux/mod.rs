@@ -9,6 +9,8 @@ mod tests;
 mod unwind;
 
 pub(crate) use here::capture_here;
+#[cfg(feature = "tracing")]
+pub(crate) use here::{Look, look_here};
 pub(crate) use modules::{generation, mapped};
 pub(crate) use unwind::Unwinder;
 
@@ -26,6 +28,14 @@ pub(crate) struct RawStack {
     pub(crate) lr: u64,
     pub(crate) base: u64,
     pub(crate) bytes: Vec<u8>,
+}
+
+#[cfg(feature = "tracing")]
+impl RawStack {
+    /// One of several stacks that were copied into one buffer, with its own bytes.
+    pub(crate) fn new(look: &Look, bytes: Vec<u8>) -> RawStack {
+        RawStack { pc: look.pc, sp: look.sp, fp: look.fp, lr: look.lr, base: look.sp, bytes }
+    }
 }
 
 /// A thread and where its stack lies.
@@ -49,6 +59,13 @@ const MOST_AWAKE: usize = 1024;
 const MAIN_MOST: u64 = 64 * 1024 * 1024;
 
 impl ThreadBounds {
+    /// One past the thread's outermost frame.
+    #[cfg(feature = "tracing")]
+    #[inline]
+    pub(crate) fn high(&self) -> u64 {
+        self.stack_high
+    }
+
     /// Of the calling thread. Reads a file on the main thread: once a thread is enough.
     pub(crate) fn current() -> Option<Self> {
         // SAFETY: plain calls with out-pointers to locals; the attributes are destroyed
