@@ -54,7 +54,8 @@ fn who_waits_for_ever_shows_where_it_began() {
     for resource in [1, 2] {
         let (made, kind) = (place(10), text("Mutex"));
         let resource = Resource { at: 0, resource, parent: 0, kind, made, permits: 0, returned: false, stranger: 0 };
-        model.feed(&Acquired { at: 5 * MS, resource: resource.resource, task: resource.resource, permits: 1 }.into());
+        let task = resource.resource;
+        model.feed(&Acquired { at: 5 * MS, resource: task, task, permits: 1, owned: false }.into());
         model.feed(&resource.into());
     }
     for (task, resource) in [(1, 2), (2, 1)] {

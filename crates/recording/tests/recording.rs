@@ -161,7 +161,7 @@ fn rotation_keeps_open_facts() {
     writer.write(&task(4)).unwrap();
     writer.write(&TaskEnd { at: 5, task: 4 }.into()).unwrap();
     writer.write(&Acquired { at: 6, resource: 9, task: 3, permits: 2, owned: false }.into()).unwrap();
-    writer.write(&Released { at: 7, resource: 9, task: 3, permits: 1, owned: false }.into()).unwrap();
+    writer.write(&Released { at: 7, resource: 9, task: 3, permits: 1 }.into()).unwrap();
     (0..2000).for_each(|n| writer.write(&poll(n)).unwrap());
     writer.finish().unwrap();
     std::fs::remove_file(folder.0.join("000000.pollscope.gz")).unwrap();

@@ -265,7 +265,8 @@ impl Locks {
                 events.push(words::Released { at: now, resource, task, permits: taking.permits }.into());
             }
             for (&task, taking) in &holders {
-                events.push(words::Acquired { at: taking.at, resource, task, permits: taking.permits }.into());
+                let (at, permits, owned) = (taking.at, taking.permits, taking.owned);
+                events.push(words::Acquired { at, resource, task, permits, owned }.into());
             }
             lock.told = holders;
         }
