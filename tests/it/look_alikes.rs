@@ -1,6 +1,6 @@
 //! Guards, permits and pools on other ways than in and out of one task; and programs that look stuck and are not.
 
-use crate::waits::{MIDDLE, RUNTIMES, Recorded, STUCK_FOR, assert_named, assert_silent};
+use crate::waits::{MIDDLE, RUNTIMES, Recorded, STUCK_FOR, alone, assert_named, assert_silent};
 
 /// What never moves again, and what that is called.
 const STUCK: [(&str, &str, &str); 5] = [
@@ -48,6 +48,7 @@ const LOOK_ALIKES: [&str; 14] = [
 
 #[test]
 fn guards_and_permits_on_other_ways_are_followed_as_far_as_they_can_be() {
+    let _alone = alone();
     for runtime in RUNTIMES {
         let started: Vec<_> = STUCK
             .iter()
@@ -61,6 +62,7 @@ fn guards_and_permits_on_other_ways_are_followed_as_far_as_they_can_be() {
 
 #[test]
 fn guards_and_permits_that_went_away_accuse_nobody() {
+    let _alone = alone();
     for runtime in RUNTIMES {
         let started: Vec<_> = GUARDS.iter().map(|name| Recorded::start("guards", name, runtime, MIDDLE)).collect();
         started.into_iter().for_each(assert_silent);
@@ -69,6 +71,7 @@ fn guards_and_permits_that_went_away_accuse_nobody() {
 
 #[test]
 fn what_looks_stuck_and_is_not_is_met_with_silence() {
+    let _alone = alone();
     for runtime in RUNTIMES {
         let mut started: Vec<_> =
             LOOK_ALIKES.iter().map(|name| Recorded::start("look_alikes", name, runtime, MIDDLE)).collect();

@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::{TempDir, tempdir};
 
 pub(crate) const RUNTIMES: [&str; 3] = ["current_thread", "two", "four"];
@@ -102,6 +103,12 @@ impl Recorded {
     }
 }
 
+/// The programs of one test run at once; those of two tests would be a crowd, in which some hardly begin in their time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static CROWD: Mutex<()> = Mutex::new(());
+    CROWD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The one finding is of this kind, at a marked line.
 pub(crate) fn assert_named(recorded: Recorded, kind: &str) {
     let lines = recorded.marked();
@@ -125,6 +132,7 @@ pub(crate) fn assert_silent(recorded: Recorded) {
 
 #[test]
 fn what_waits_for_ever_is_named_with_its_line() {
+    let _alone = alone();
     for runtime in RUNTIMES {
         let started: Vec<_> =
             STUCK.iter().map(|(name, kind)| (*kind, Recorded::start("waits", name, runtime, STUCK_FOR))).collect();
@@ -136,6 +144,7 @@ fn what_waits_for_ever_is_named_with_its_line() {
 
 #[test]
 fn what_only_waits_for_long_is_met_with_silence() {
+    let _alone = alone();
     for runtime in RUNTIMES {
         let started: Vec<_> = MOVING.iter().map(|name| Recorded::start("waits", name, runtime, MIDDLE)).collect();
         started.into_iter().for_each(assert_silent);
