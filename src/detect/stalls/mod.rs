@@ -141,9 +141,9 @@ fn judge<'a>(
         && delay_ns >= blocked_ns.max(thresholds.stall_ns);
     // Its thread was never looked at.
     let untold = window == 0 && stall.samples.iter().all(|one| one.state == 0 && one.stack.is_empty());
-    let cause = if pool || looks.iter().any(|look| look.blame.handed_off) {
-        Cause::Innocent
-    } else if state == When::Blocked && seen.observing {
+    let handed_off = looks.iter().any(|look| look.blame.handed_off);
+    let observing = state == When::Blocked && seen.observing;
+    let cause = if pool || handed_off || observing {
         Cause::Innocent
     } else if untold && whole >= thresholds.stall_ns {
         Cause::Kind(kinds::UNSEEN)
