@@ -145,7 +145,9 @@ async fn barrier_escape() {
     });
     crossed(|| {
         let barrier = barrier.clone();
-        async move { drop(barrier.wait().await) }
+        async move {
+            barrier.wait().await;
+        }
     })
     .await;
 }
