@@ -18,7 +18,7 @@ const DISPLAYS: usize = 20;
 /// Moves after which a game counts as drawn.
 const PATIENCE: u32 = 60;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 struct Position {
     king: Square,
     rook: Square,

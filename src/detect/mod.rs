@@ -37,6 +37,8 @@ pub struct Thresholds {
     pub stuck_ns: u64,
     /// A long poll that hurt nobody is still told from here on.
     pub info_ns: u64,
+    /// A long poll of which no stack was taken is only information below this length.
+    pub stackless_ns: u64,
     /// Run delay of long polls, in all, from which the machine is to blame.
     pub crowded_ns: u64,
     /// How long all waits of a cycle must have lasted without progress.
@@ -70,6 +72,7 @@ impl Default for Thresholds {
             critical_ns: 100_000_000,
             stuck_ns: 1_000_000_000,
             info_ns: 50_000_000,
+            stackless_ns: 100_000_000,
             crowded_ns: 100_000_000,
             deadlock_ns: 1_000_000_000,
             escape_ns: 1_000_000_000,

@@ -11,6 +11,9 @@ use pollscope_recording::{LockOrder, Nanos, Place, ResourceId, TaskId};
 
 use super::Model;
 
+/// Whoever awaits a task is woken before its end is told, and the kernel may run others between the two.
+const TOLD_LATE: Nanos = 100_000_000;
+
 /// Most pairs of living locks remembered, and most steps of one pair.
 const KEPT_PAIRS: usize = 4096;
 const KEPT_STEPS: usize = 8;
@@ -265,6 +268,8 @@ impl Model {
         // Who has both locks when it spawns the other waits for neither any more.
         ended(after.begun)
             || begun_of_child(first.task, second.task).is_some_and(|begun| first.took <= begun)
-            || (begun_of_child(second.task, first.task).is_some() && ended(second.since))
+            || (begun_of_child(second.task, first.task).is_some()
+                && first.took <= second.since
+                && ended(second.since.saturating_add(TOLD_LATE)))
     }
 }

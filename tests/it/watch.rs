@@ -123,10 +123,10 @@ fn a_fault_in_a_running_service_is_told_and_served_with_its_line() {
     let address = watch.metrics();
     until(&watch.stderr, "nothing records here yet");
     let mut first = service(place.path());
-    let told = until(&watch.stdout, "critical: blocking-call");
+    let told = until(&watch.stdout, "critical: thread-wait-in-task");
     assert!(told.starts_with("never_returns-") && told.contains("tests/programs/never_returns.rs:"), "{told}");
     let active = "pollscope_finding_active{service=\"never_returns\",process=\"never_returns-";
-    let body = page(&address, &[active, "kind=\"blocking-call\",class=\"stall\",severity=\"critical\""]);
+    let body = page(&address, &[active, "kind=\"thread-wait-in-task\",class=\"stall\",severity=\"critical\""]);
     let line = body.lines().find(|line| line.starts_with(active)).unwrap();
     assert!(line.contains("file=\"tests/programs/never_returns.rs\",line=\"") && line.ends_with("} 1"), "{line}");
     assert!(line.contains("function=\"never_returns::"), "{line}");
@@ -135,7 +135,7 @@ fn a_fault_in_a_running_service_is_told_and_served_with_its_line() {
     // Killed and started again: both are there, and the old one is told to be silent.
     first.child.kill().unwrap();
     let _second = service(place.path());
-    until(&watch.stdout, "critical: blocking-call");
+    until(&watch.stdout, "critical: thread-wait-in-task");
     until(&watch.stderr, "says nothing any more");
     page(&address, &["state=\"silent\"} 1", "state=\"running\"} 1"]);
 
@@ -145,7 +145,7 @@ fn a_fault_in_a_running_service_is_told_and_served_with_its_line() {
 
     // A watch that is restarted finds what goes on.
     let again = Watching::start(place.path(), &["watch", "."]);
-    until(&again.stdout, "critical: blocking-call");
+    until(&again.stdout, "critical: thread-wait-in-task");
     assert_eq!(again.interrupt(), Some(0));
 }
 

@@ -155,7 +155,10 @@ mod tests {
         assert_eq!(grade("blocking-call", &place(read, 2), "serve"), [Right; 3]);
         assert_eq!(grade("driver-held", &place(read, -3), "shopper"), [Wrong; 3]);
         assert_eq!(grade("blocking-call", &format!("{}:9", place(read, 0)), "serve()"), [Right; 3]);
-        assert_eq!(grade("", "src/workload/mod.rs:50", &place("tokio::spawn(serve(", 0)), [Open, Wrong, Right]);
+        assert_eq!(
+            grade("", "src/workload/mod.rs:50", &place("tokio::spawn(connection.instrument", 0)),
+            [Open, Wrong, Right]
+        );
     }
 
     #[test]

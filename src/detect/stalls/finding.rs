@@ -72,7 +72,14 @@ fn finding(
     let worst = group.iter().copied().max_by_key(|poll| (first(poll), poll.length()))?;
     let (victims, harm) = victims::of(model, group, thresholds);
     let open = group.iter().any(|poll| poll.stall.end.is_none() && poll.length() > thresholds.stuck_ns);
-    let severity = if open || harm >= thresholds.critical_ns {
+    // The watchdog looks at each poll several times before it is that long. If it took no stack, the thread waited often
+    // and shortly, or for the observer itself, and there is no line to name.
+    let glimpsed = kind.id != kinds::UNSEEN
+        && worst.length() < thresholds.stackless_ns
+        && group.iter().all(|poll| poll.blame.stack.is_empty());
+    let severity = if glimpsed {
+        Severity::Info
+    } else if open || harm >= thresholds.critical_ns {
         Severity::Critical
     } else if harm >= thresholds.warning_ns {
         Severity::Warning
