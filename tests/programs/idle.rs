@@ -80,11 +80,11 @@ async fn places() {
     });
     message.send(1).await.unwrap();
     tokio::spawn(async move { unlimited.recv().await }); // a message
-    tokio::spawn(async move { asked.await }); // an answer (oneshot)
+    tokio::spawn(async move { drop(asked.await) }); // an answer (oneshot)
     tokio::spawn(async move { values.changed().await }); // a new value (watch)
     tokio::spawn(async move { heard.recv().await }); // a message
     tokio::spawn(async move { first.notified().await }); // a notification
-    tokio::spawn(async move { sleeper.await }); // the end of a task
+    tokio::spawn(async move { drop(sleeper.await) }); // the end of a task
     tokio::spawn(async move {
         let mut tasks = JoinSet::new();
         tasks.spawn(pending::<()>());
