@@ -106,6 +106,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         | Command::Run(_)
         | Command::Eval(_)
         | Command::Exercise(_)
+        | Command::Console(_)
+        | Command::Flame(_)
         | Command::Scenario { .. }
         | Command::Spin => {
             Err(Failure::new("this build holds no scenarios; install pollscope with its `lab` feature to have them"))

@@ -337,7 +337,7 @@ pub(crate) struct RecordOptions {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "collect"), expect(dead_code, reason = "without the client there is nothing to ask for"))]
+#[cfg_attr(not(feature = "collect"), allow(dead_code, reason = "without the client there is nothing to ask for"))]
 pub(crate) struct AttachOptions {
     /// Where its console server listens: HOST:PORT, http://HOST:PORT, or the path of a Unix socket
     pub(crate) address: String,

@@ -24,6 +24,7 @@ pub(crate) struct RuntimeState {
     /// tokio's id of our heartbeat task; 0 while there is none. Its polls are not the program's.
     pub(crate) heartbeat: AtomicU64,
     /// tokio's id of the task that told which of our runtimes this is; 0 if none had to.
+    #[cfg(tokio_unstable)]
     pub(crate) probe: AtomicU64,
     pub(crate) beats: AtomicU64,
     pub(crate) last_beat: AtomicU64,
@@ -40,6 +41,7 @@ pub(crate) struct RuntimeState {
 
 impl RuntimeState {
     /// Whether this task is the agent's own.
+    #[cfg(tokio_unstable)]
     #[inline]
     pub(crate) fn is_own(&self, task: u64) -> bool {
         self.heartbeat.load(Ordering::Relaxed) == task || self.probe.load(Ordering::Relaxed) == task
@@ -238,6 +240,7 @@ impl Session {
             #[cfg(tokio_unstable)]
             gone: AtomicBool::new(false),
             heartbeat: AtomicU64::new(0),
+            #[cfg(tokio_unstable)]
             probe: AtomicU64::new(0),
             beats: AtomicU64::new(0),
             last_beat: AtomicU64::new(0),

@@ -142,7 +142,8 @@ fn judge<'a>(
     // Its thread was never looked at.
     let untold = window == 0 && stall.samples.iter().all(|one| one.state == 0 && one.stack.is_empty());
     let handed_off = looks.iter().any(|look| look.blame.handed_off);
-    let observing = state == When::Blocked && seen.observing;
+    // Nobody keeps the observer's locks for long: such a stack was put together wrongly.
+    let observing = state == When::Blocked && seen.observing && whole < thresholds.stuck_ns;
     let cause = if pool || handed_off || observing {
         Cause::Innocent
     } else if untold && whole >= thresholds.stall_ns {
