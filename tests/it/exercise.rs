@@ -207,7 +207,7 @@ fn a_learner_solves_an_exercise_and_no_cheat_does() {
         "Solved. This was the scenario blocking-call",
         "would have misled",
         "Lesson",
-        "-    let price",
+        "-        let price",
     ] {
         assert!(said.stdout.contains(part), "{part}: {said:?}");
     }

@@ -89,12 +89,10 @@ impl Answer {
             Some((file, line)) => mark("said", file == MAIN && near(main, line, blamed)),
         };
         let task = self.task.trim();
-        let spawns = |line: &str| {
-            line.contains("spawn(") && exercise.tasks.iter().any(|task| line.contains(&format!("{task}(")))
-        };
+        let of_task = |line: &str| exercise.tasks.iter().any(|task| line.contains(&format!("{task}(")));
         let right = match position(task) {
-            Ok(Some((file, line))) if file == MAIN => near(main, line, spawns),
-            Ok(Some((_, line))) => near(shipped.text(WORKLOAD), line, spawns),
+            Ok(Some((file, line))) if file == MAIN => spawned_near(main, line, of_task),
+            Ok(Some((_, line))) => spawned_near(shipped.text(WORKLOAD), line, of_task),
             _ => {
                 let name = task.trim_end_matches("()").rsplit([':', '.']).next().unwrap_or_default();
                 exercise.tasks.iter().any(|one| one == name)
@@ -102,6 +100,17 @@ impl Answer {
         };
         Ok(Grade { kind, at, task: mark(task, right) })
     }
+}
+
+/// Whether a task is spawned around number `line` of `text` whose future is made there, or in the line before.
+fn spawned_near(text: &str, line: usize, of_task: impl Fn(&str) -> bool) -> bool {
+    let mut made_before = false;
+    (1..).zip(text.lines()).any(|(number, text): (usize, _)| {
+        let made = of_task(text);
+        let meant = text.contains("spawn(") && (made || made_before);
+        made_before = made;
+        number.abs_diff(line) <= SLACK && meant
+    })
 }
 
 /// Whether a line around number `line` of `text` is meant.
