@@ -3,17 +3,15 @@
 use super::folder::Folder;
 use super::options::AttachOptions;
 use super::terminal::{self, Progress};
-use super::{Failure, page, verdict};
+use super::{Failure, interrupt, page, verdict};
 use pollscope::collect::{Address, Client};
 use pollscope::detect::{Thresholds, diagnose};
 use pollscope::model::{Model, Series};
 use pollscope::report;
 use pollscope::symbols::Symbols;
 use pollscope_recording::Event;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,11 +20,7 @@ const TICK: Duration = Duration::from_millis(25);
 
 pub(crate) fn attach(options: &AttachOptions) -> Result<u8, Failure> {
     let address: Address = options.address.parse().map_err(|why: String| Failure::new(why))?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .map_err(|error| Failure::cannot("listen for Ctrl-C", error))?;
-    }
+    let interrupted = interrupt::listen()?;
     let client = Client::attach(address.clone()).map_err(|error| Failure::cannot("start a client", error))?;
     let mut known = Known::default();
     // An earlier run is replaced only once there is something to put in its place.

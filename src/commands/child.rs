@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 /// How long a program may take to end after being asked.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// This very binary: scenarios are processes of their own.
+#[cfg(feature = "lab")]
+pub(crate) fn own_binary() -> Result<std::path::PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))
+}
+
 /// A program that is killed when this value is dropped.
 pub(crate) struct Program {
     child: Child,

@@ -3,15 +3,15 @@
 
 use super::child::{Program, sad_end};
 use super::folder::Folder;
+use super::interrupt::listen;
 use super::options::Collectors;
 use super::terminal::{self, Progress};
 use pollscope::collect;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::SIGTERM;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often the program is looked after.
@@ -71,11 +71,8 @@ fn save_console(folder: &Path, client: collect::Client) -> Result<(), String> {
 fn watch(program: &mut Program, name: &str, limit: Duration) {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let progress = Progress::new(&format!("collecting from {name}"), Some(millis(limit)));
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // Without it Ctrl-C ends us at once, and the program with us.
-        let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
-    }
+    // Without it Ctrl-C ends us at once, and the program with us.
+    let interrupted = listen().unwrap_or_default();
     let started = Instant::now();
     loop {
         if let Some(status) = program.ended() {

@@ -1,14 +1,14 @@
 //! `pollscope console`: a scenario that stays alive for `tokio-console`, and what to look for there.
 
 use super::child::{Program, sad_end};
+use super::interrupt::listen;
 use super::learn::ConsoleOptions;
 use super::run::own_scenario;
 use super::scenario::{self, Manifest};
 use super::{Failure, HEALTHY, terminal};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::SIGTERM;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -28,11 +28,7 @@ pub(crate) fn console(options: &ConsoleOptions) -> Result<u8, Failure> {
     TcpListener::bind(address).map_err(|error| {
         Failure::new(format!("cannot listen on {address}: {error}; choose another address with --address"))
     })?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .map_err(|error| Failure::cannot("listen for Ctrl-C", error))?;
-    }
+    let interrupted = listen()?;
     let folder = env::temp_dir().join(format!("pollscope-console-{}", std::process::id()));
     fs::create_dir_all(&folder).map_err(|error| Failure::cannot(format_args!("write {}", folder.display()), error))?;
     let outcome = serve(options, scenario, &manifest, &folder, &interrupted);

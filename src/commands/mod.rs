@@ -18,9 +18,11 @@ mod failure;
 mod flame;
 mod folder;
 mod follow;
+mod interrupt;
 mod learn;
 #[cfg(feature = "lab")]
 mod list;
+mod nearest;
 mod observe;
 mod options;
 mod page;

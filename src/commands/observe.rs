@@ -3,6 +3,7 @@
 use super::child::{Program, sad_end};
 use super::folder::Folder;
 use super::follow::Live;
+use super::interrupt::listen;
 use super::options::Collectors;
 use super::terminal::Progress;
 use super::{Failure, page, terminal, verdict};
@@ -14,7 +15,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,16 +58,6 @@ impl Outcome {
             terminal::note(&format!("pollscope: {failure}"));
         }
     }
-}
-
-/// What is true once the user has had enough.
-pub(crate) fn listen() -> Result<Arc<AtomicBool>, Failure> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .map_err(|error| Failure::cannot("listen for Ctrl-C", error))?;
-    }
-    Ok(interrupted)
 }
 
 /// Runs `command` with its agent awake, until it ends, its time is over or the user interrupts; then diagnoses what

@@ -2,7 +2,7 @@
 
 use super::child::Program;
 use super::folder::Folder;
-use super::observe::listen;
+use super::interrupt::listen;
 use super::watch::Session;
 use super::{Failure, HEALTHY, terminal};
 use signal_hook::consts::{SIGINT, SIGTERM};

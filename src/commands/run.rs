@@ -1,13 +1,13 @@
 //! `pollscope run`: a scenario as a child process, recorded and diagnosed.
 
+use super::child::own_binary;
 use super::folder::Folder;
 use super::observe::{Plan, observe, second_pass};
 use super::options::{Flavor, RunOptions};
 use super::rerun::rerun;
 use super::{Failure, HEALTHY, scenario, verdict};
 use pollscope_scenarios::{Scenario, override_flavor};
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,10 +54,6 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8, Failure> {
 #[cfg(feature = "collect")]
 pub(crate) fn own_scenario(scenario: &Scenario, cured: bool, seconds: u64) -> Result<Command, Failure> {
     own_binary().map(|own| child(&own, scenario, cured, seconds))
-}
-
-fn own_binary() -> Result<PathBuf, Failure> {
-    env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))
 }
 
 fn child(own: &Path, scenario: &Scenario, cured: bool, seconds: u64) -> Command {

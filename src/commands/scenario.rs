@@ -1,6 +1,7 @@
 //! The scenarios as commands see them: found by name, with what their manifest says.
 
 use super::Failure;
+use super::nearest::nearest;
 use pollscope_scenarios::Scenario;
 use toml::{Table, Value};
 
@@ -10,12 +11,9 @@ pub(crate) fn find(name: &str) -> Result<&'static Scenario, Failure> {
     if let Some(scenario) = all().find(|scenario| scenario.name == name) {
         return Ok(scenario);
     }
-    let near = all()
-        .map(|scenario| (strsim::jaro_winkler(name, scenario.name), scenario.name))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    Err(Failure::new(match near {
-        Some((_, near)) => format!("there is no scenario `{name}`; did you mean `{near}`?"),
+    let near = nearest(name, all().map(|scenario| scenario.name), 1);
+    Err(Failure::new(match near.first() {
+        Some(near) => format!("there is no scenario `{name}`; did you mean `{near}`?"),
         None => format!("there is no scenario `{name}`; `pollscope list` names them"),
     }))
 }

@@ -1,6 +1,6 @@
 //! `pollscope watch`: what goes wrong in programs that run, as text and as metrics.
 
-use super::observe::listen;
+use super::interrupt::listen;
 use super::options::WatchOptions;
 use super::serve::Page;
 use super::{Failure, HEALTHY, terminal};

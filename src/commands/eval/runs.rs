@@ -118,8 +118,7 @@ impl Outcome {
 }
 
 fn own_command() -> Result<Command, Failure> {
-    let own = env::current_exe().map_err(|error| Failure::cannot("find the pollscope binary", error))?;
-    let mut command = Command::new(own);
+    let mut command = Command::new(child::own_binary()?);
     command.stdin(Stdio::null());
     Ok(command)
 }

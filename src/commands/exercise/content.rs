@@ -1,6 +1,7 @@
 //! The exercises: scenarios under another name, told by their symptom.
 
 use crate::commands::Failure;
+use crate::commands::nearest::nearest;
 use pollscope_scenarios::Scenario;
 use serde::Deserialize;
 
@@ -112,13 +113,9 @@ pub(super) fn find(name: &str) -> Result<Exercise, Failure> {
     if let Some(at) = all.iter().position(|exercise| exercise.name == name) {
         return Ok(all.swap_remove(at));
     }
-    let near = all
-        .iter()
-        .map(|exercise| (strsim::jaro_winkler(name, &exercise.name), &exercise.name))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    Err(Failure::new(match near {
-        Some((_, near)) => format!("there is no exercise `{name}`; did you mean `{near}`?"),
+    let near = nearest(name, all.iter().map(|exercise| exercise.name.as_str()), 1);
+    Err(Failure::new(match near.first() {
+        Some(near) => format!("there is no exercise `{name}`; did you mean `{near}`?"),
         None => format!("there is no exercise `{name}`; `pollscope exercise list` names them"),
     }))
 }
