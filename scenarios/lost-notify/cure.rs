@@ -17,6 +17,9 @@ const HEATING: Duration = Duration::from_millis(60);
 const COOLING: Duration = Duration::from_millis(40);
 const BAKING: Duration = Duration::from_millis(5);
 const BETWEEN: Duration = Duration::from_millis(3);
+const WRITING: Duration = Duration::from_millis(30);
+/// Loaves for which there is room on the board.
+const PLACES: usize = 32;
 
 #[derive(Default)]
 struct Oven {
@@ -28,13 +31,16 @@ struct Oven {
 /// One line of the board: a loaf, and where to say that it was written down.
 type Entry = (u64, oneshot::Sender<usize>);
 
-/// Writes down which loaf waits, in the order they come.
+/// Writes down which loaves wait: all that have come meanwhile in one line.
 async fn board(mut entries: mpsc::Receiver<Entry>) -> usize {
     let mut written = Vec::new();
-    while let Some((loaf, answer)) = entries.recv().await {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        written.push(loaf);
-        let _ = answer.send(written.len());
+    let mut waiting = Vec::new();
+    while entries.recv_many(&mut waiting, PLACES).await > 0 {
+        tokio::time::sleep(WRITING).await;
+        for (loaf, answer) in waiting.drain(..) {
+            written.push(loaf);
+            let _ = answer.send(written.len());
+        }
     }
     written.len()
 }
@@ -88,7 +94,7 @@ async fn sell(mut loaves: JoinSet<Result<(), Failure>>) -> Result<u64, Failure> 
 
 async fn run() -> Result<(), Failure> {
     let oven = Arc::new(Oven::default());
-    let (line, lines) = mpsc::channel(4);
+    let (line, lines) = mpsc::channel(PLACES);
     let book = tokio::spawn(board(lines));
     let figures = Figures::start();
     let stoker = tokio::spawn(fire(oven.clone(), figures.clone()));

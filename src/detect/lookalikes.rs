@@ -2,13 +2,11 @@
 
 use pollscope_recording::*;
 
-use super::tests::{MS, alive, answer, place, program, text};
+use super::tests::{MS, alive, answer, place, program, symbols, text};
 use super::{Answer, Confidence, Diagnosis, Finding, Severity, Thresholds, Verdict, diagnose};
 use crate::model::Model;
-use crate::symbols::{self, Symbols};
 
 fn answers(model: &Model) -> Diagnosis {
-    let mut symbols = Symbols::new();
     let known = [
         (1, "std::thread::sleep", "std", 0),
         (2, "svc::work", "svc", 42),
@@ -26,18 +24,7 @@ fn answers(model: &Model) -> Diagnosis {
         (50, "core::panicking::panic_fmt", "core", 0),
         (51, "svc::price", "svc", 80),
     ];
-    for (address, function, krate, line) in known {
-        let frame = symbols::Frame {
-            function: function.into(),
-            file: Some("src/main.rs".into()),
-            line: Some(line),
-            krate: Some(krate.into()),
-            library: krate != "svc",
-            ..Default::default()
-        };
-        symbols.set(address, vec![frame]);
-    }
-    diagnose(model, &mut symbols, &Thresholds::default())
+    diagnose(model, &mut symbols(&known), &Thresholds::default())
 }
 
 fn only(diagnosis: &Diagnosis) -> &Finding {

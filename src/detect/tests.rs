@@ -58,6 +58,23 @@ fn stall(model: &mut Model, since: u64, length: u64, cpu_ns: u64, run_delay_ns: 
     model.feed(&StallEnd { at: since + length, task, tid, since, cpu_ns, run_delay_ns, observed }.into());
 }
 
+/// Symbols that know these functions: address, name, crate, line. Those of `svc` are the program's own.
+pub(super) fn symbols(known: &[(u64, &str, &str, u32)]) -> Symbols {
+    let mut symbols = Symbols::new();
+    for &(address, function, krate, line) in known {
+        let frame = symbols::Frame {
+            function: function.into(),
+            file: Some("src/main.rs".into()),
+            line: Some(line),
+            krate: Some(krate.into()),
+            library: krate != "svc",
+            ..Default::default()
+        };
+        symbols.set(address, vec![frame]);
+    }
+    symbols
+}
+
 fn answers(model: &Model) -> Diagnosis {
     let frame = |function: &str, line, library| symbols::Frame {
         function: function.into(),

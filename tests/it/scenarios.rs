@@ -20,14 +20,14 @@ fn each_fault_is_named_with_its_line() {
     for scenario in pollscope_scenarios::all() {
         let place = tempdir().unwrap();
         let said = pollscope(place.path(), &["run", scenario.name, "--collect", "none", "--format", "json"]);
-        assert_eq!(said.status, Some(1), "{said:?}");
+        assert_eq!(said.status, Some(1), "{}: {said:?}", scenario.name);
         names_the_culprit(scenario, &json(&said));
         let folder = format!("pollscope-out/{}", scenario.name);
         assert!(place.path().join(&folder).join("diagnosis.json").is_file());
         assert!(place.path().join(&folder).join("program.log").is_file());
 
         let again = pollscope(place.path(), &["diagnose", &folder, "--format", "json"]);
-        assert_eq!(again.status, Some(1), "{again:?}");
+        assert_eq!(again.status, Some(1), "{}: {again:?}", scenario.name);
         assert_eq!(json(&again)["findings"], json(&said)["findings"], "the same from the disk");
         let text = pollscope(place.path(), &["diagnose", &folder]).stdout;
         assert!(text.contains(scenario.fault_path) && !text.contains('\u{1b}'), "{text}");
@@ -41,7 +41,7 @@ fn each_cured_twin_is_healthy() {
     for scenario in pollscope_scenarios::all() {
         let place = tempdir().unwrap();
         let said = pollscope(place.path(), &["run", scenario.name, "--cured", "--collect", "none", "--format", "json"]);
-        assert_eq!(said.status, Some(0), "{said:?}");
+        assert_eq!(said.status, Some(0), "{}: {said:?}", scenario.name);
         // On a crowded machine the twin is slow too, and the verdict says whose doing that is.
         let verdict = &json(&said)["verdict"];
         assert!(verdict == "healthy" || verdict == "environment", "{said:?}");

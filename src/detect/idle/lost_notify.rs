@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use super::leaf::Leaf;
 use super::standstill::Standstill;
-use super::{Idler, Spot};
+use super::{Idler, Spot, occurrences};
 use crate::detect::place;
 use crate::detect::{
-    Answer, Confidence, Culprit, Evidence, Finding, Location, Occurrences, Outcome, Severity, Stretch, Thresholds,
-    Victim, ms, read_more,
+    Answer, Confidence, Culprit, Evidence, Finding, Location, Outcome, Severity, Stretch, Thresholds, Victim, ms,
+    read_more,
 };
 use crate::model::Model;
 
@@ -68,7 +68,6 @@ fn finding(
     if through == 0 || facts.spawned.line == 0 {
         return None;
     }
-    let age = |idler: &Idler<'_>| ms(model.last_at.saturating_sub(idler.since));
     let stretch = Stretch { from_ns: first.since, to_ns: model.last_at, track: format!("task {}", first.task) };
     let figure = |what: &str, value: f64, unit: &str| Evidence {
         what: what.into(),
@@ -93,13 +92,7 @@ fn finding(
             stack: spot.blame.stack.clone(),
             spans: Vec::new(),
         },
-        occurrences: Occurrences {
-            count: tasks.len() as u64,
-            total_ms: tasks.iter().map(|(idler, _)| age(idler)).sum(),
-            worst_ms: age(first),
-            first_ns: first.since,
-            last_ns: model.last_at,
-        },
+        occurrences: occurrences(model, first, tasks),
         amplifiers: Vec::new(),
         evidence: vec![
             figure("nothing in the program has moved for", ms(model.last_at.saturating_sub(still.since)), "ms"),
@@ -114,7 +107,7 @@ fn finding(
             .map(|(idler, harm)| Victim {
                 task: Some(place::task(model, idler.task)),
                 harm,
-                value: age(idler),
+                value: idler.age_ms(model),
                 unit: "ms".into(),
             })
             .collect(),

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use super::leaf::Leaf;
-use super::{Idler, Spot};
+use super::{Idler, Spot, occurrences};
 use crate::detect::place;
 use crate::detect::{
-    Answer, Confidence, Culprit, Evidence, Finding, Location, Occurrences, Outcome, Severity, Stretch, Thresholds,
-    Victim, ms, read_more,
+    Answer, Confidence, Culprit, Evidence, Finding, Location, Outcome, Severity, Stretch, Thresholds, Victim, ms,
+    read_more,
 };
 use crate::model::Model;
 
@@ -48,7 +48,6 @@ pub(super) fn detect(model: &Model, idlers: &[Idler<'_>], thresholds: &Threshold
 
 fn finding(model: &Model, thresholds: &Thresholds, at: Location, tasks: &[(&Idler<'_>, &Spot)]) -> Option<Finding> {
     let (first, spot) = tasks.iter().min_by_key(|(idler, _)| idler.since)?;
-    let age = |idler: &Idler<'_>| ms(model.last_at.saturating_sub(idler.since));
     let function = at.function.clone().unwrap_or_else(|| "`poll`".to_owned());
     let line = place::line(Some(&at));
     let track = format!("task {}", first.task);
@@ -70,16 +69,10 @@ fn finding(model: &Model, thresholds: &Thresholds, at: Location, tasks: &[(&Idle
             stack: spot.blame.stack.clone(),
             spans: Vec::new(),
         },
-        occurrences: Occurrences {
-            count: tasks.len() as u64,
-            total_ms: tasks.iter().map(|(idler, _)| age(idler)).sum(),
-            worst_ms: age(first),
-            first_ns: first.since,
-            last_ns: model.last_at,
-        },
+        occurrences: occurrences(model, first, tasks),
         amplifiers: Vec::new(),
         evidence: vec![
-            figure("no poll since, for", age(first), "ms", stretch(first.since, model.last_at)),
+            figure("no poll since, for", first.age_ms(model), "ms", stretch(first.since, model.last_at)),
             figure("wakers of the task that are left", 0.0, "wakers", None),
             figure(
                 "from the last waker kept, at this line, to the poll that kept none",
@@ -94,7 +87,7 @@ fn finding(model: &Model, thresholds: &Thresholds, at: Location, tasks: &[(&Idle
             .map(|(idler, _)| Victim {
                 task: Some(place::task(model, idler.task)),
                 harm: "is never polled again".into(),
-                value: age(idler),
+                value: idler.age_ms(model),
                 unit: "ms".into(),
             })
             .collect(),

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use pollscope_recording::{Nanos, ROOT_TASK_BIT, TaskId};
 
 use super::place::{self, Blame};
-use super::{Answer, IdleGroup, Location, Outcome, Thresholds, ms};
+use super::{Answer, IdleGroup, Location, Occurrences, Outcome, Thresholds, ms};
 use crate::model::{IdleFacts, Model};
 use crate::symbols::Symbols;
 use leaf::Leaf;
@@ -55,6 +55,22 @@ impl Idler<'_> {
 
     fn is_root(&self) -> bool {
         self.task & ROOT_TASK_BIT != 0
+    }
+
+    /// How long it has been idle.
+    fn age_ms(&self, model: &Model) -> f64 {
+        ms(model.last_at.saturating_sub(self.since))
+    }
+}
+
+/// The idling of several tasks at one place, of which `first` began.
+fn occurrences(model: &Model, first: &Idler<'_>, tasks: &[(&Idler<'_>, &Spot)]) -> Occurrences {
+    Occurrences {
+        count: tasks.len() as u64,
+        total_ms: tasks.iter().map(|(idler, _)| idler.age_ms(model)).sum(),
+        worst_ms: first.age_ms(model),
+        first_ns: first.since,
+        last_ns: model.last_at,
     }
 }
 

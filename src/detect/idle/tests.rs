@@ -2,10 +2,9 @@
 
 use pollscope_recording::*;
 
-use crate::detect::tests::{MS, answer, place, program, text};
+use crate::detect::tests::{MS, answer, place, program, symbols, text};
 use crate::detect::{Answer, Confidence, Diagnosis, Severity, Thresholds, Verdict, diagnose};
 use crate::model::Model;
-use crate::symbols::{self, Symbols};
 
 const ROOT: u64 = ROOT_TASK_BIT | 1;
 const JOIN: &[u64] = &[10, 11];
@@ -16,7 +15,6 @@ const OWN: &[u64] = &[50, 51];
 const SLEEP: &[u64] = &[60, 61];
 
 fn answers(model: &Model) -> Diagnosis {
-    let mut symbols = Symbols::new();
     let known = [
         (10, "tokio::runtime::task::join::JoinHandle<T>::poll", "tokio", 0),
         (11, "svc::main::{{closure}}", "svc", 1),
@@ -31,18 +29,7 @@ fn answers(model: &Model) -> Diagnosis {
         (60, "tokio::runtime::time::entry::TimerEntry::poll_elapsed", "tokio", 0),
         (61, "svc::tick::{{closure}}", "svc", 6),
     ];
-    for (address, function, krate, line) in known {
-        let frame = symbols::Frame {
-            function: function.into(),
-            file: Some("src/main.rs".into()),
-            line: Some(line),
-            krate: Some(krate.into()),
-            library: krate != "svc",
-            ..Default::default()
-        };
-        symbols.set(address, vec![frame]);
-    }
-    diagnose(model, &mut symbols, &Thresholds::default())
+    diagnose(model, &mut symbols(&known), &Thresholds::default())
 }
 
 /// A program of a root future and tasks 1 to 4, of which the root has spawned all. At 2 s task 4 has ended.
