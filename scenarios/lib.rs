@@ -176,6 +176,13 @@ pub mod sync_logging {
     pub mod fault;
 }
 
+/// A sports ground.
+#[path = "blocking-pool-exhausted"]
+pub mod blocking_pool_exhausted {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A game of chess.
 pub mod chess {
     pub mod play;
@@ -278,6 +285,7 @@ pub fn all() -> &'static [Scenario] {
         scenario!("thread-wait-in-task", thread_wait_in_task),
         scenario!("sync-lock-contention", sync_lock_contention),
         scenario!("sync-logging", sync_logging),
+        scenario!("blocking-pool-exhausted", blocking_pool_exhausted),
     ];
     ALL
 }

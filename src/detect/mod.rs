@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod beside;
+mod blocking_pool;
 mod busy_poll;
 mod diagnosis;
 mod idle;
@@ -41,6 +42,8 @@ pub struct Thresholds {
     pub stackless_ns: u64,
     /// Run delay of long polls, in all, from which the machine is to blame.
     pub crowded_ns: u64,
+    /// How long closures must have waited for a thread of the blocking pool that others keep.
+    pub queued_ns: u64,
     /// How long all waits of a cycle must have lasted without progress.
     pub deadlock_ns: u64,
     /// A timer that fires no sooner than this frees nobody yet: until then, its task is as stuck as without one.
@@ -74,6 +77,7 @@ impl Default for Thresholds {
             info_ns: 50_000_000,
             stackless_ns: 100_000_000,
             crowded_ns: 100_000_000,
+            queued_ns: 200_000_000,
             deadlock_ns: 1_000_000_000,
             escape_ns: 1_000_000_000,
             slack_ns: 50_000_000,
@@ -124,6 +128,7 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
     let machine = environment.answer == Answer::Found;
     outcomes.push(swallowed_panic::detect(model, symbols, thresholds));
     outcomes.push(busy_poll::detect(model, symbols, thresholds));
+    outcomes.push(blocking_pool::detect(model, symbols, thresholds));
     let waits = waits::detect(model, past, symbols, thresholds);
     let stuck: Vec<Finding> = waits.iter().flat_map(|outcome| outcome.findings.clone()).collect();
     outcomes.extend(waits);

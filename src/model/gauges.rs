@@ -2,12 +2,16 @@
 
 use std::collections::VecDeque;
 
-use pollscope_recording::{BlockingPool, Event, InSpans, Nanos, Span, TaskId, Throttled};
+use pollscope_recording::{BlockingPool, Event, InSpans, Nanos, PoolFull, PoolThread, Span, TaskId, Throttled};
 
 use super::{KEPT, Model};
 
 /// Most stretches of throttling told apart; beyond that neighbors become one.
 const KEPT_STRETCHES: usize = 4096;
+/// Most stretches in which a pool was full; later ones are left out.
+const KEPT_FULL: usize = 256;
+/// Most looks at the threads of a full pool that are kept of one stretch.
+const KEPT_LOOKS: usize = 64;
 /// Most moments of one task whose spans are kept; the latest stay.
 const KEPT_MOMENTS: usize = 16;
 /// What a quota held back is told when its period is over, which is a tenth of a second by default.
@@ -54,6 +58,36 @@ pub struct PoolFacts {
     pub most_queued: u64,
 }
 
+/// A stretch in which all threads of a blocking pool were at work while closures waited for one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FullPool {
+    /// The runtime.
+    pub runtime: u64,
+    /// Its start.
+    pub since: Nanos,
+    /// Its end; `None` while it lasts.
+    pub end: Option<Nanos>,
+    /// Threads of the pool.
+    pub threads: u64,
+    /// The most closures that waited, as far as it was told.
+    pub queued: u64,
+    /// What some of its threads did.
+    pub looks: Vec<PoolLook>,
+}
+
+/// One look at a thread of a full pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolLook {
+    /// When.
+    pub at: Nanos,
+    /// The thread.
+    pub tid: u64,
+    /// Thread state letter; 0 if unknown.
+    pub state: u64,
+    /// Return addresses, innermost first.
+    pub stack: Vec<u64>,
+}
+
 impl Model {
     pub(super) fn feed_gauges(&mut self, event: &Event) {
         match event {
@@ -66,6 +100,8 @@ impl Model {
             }
             Event::Throttled(throttled) => self.throttled(throttled),
             Event::BlockingPool(pool) => self.pool(pool),
+            Event::PoolFull(full) => self.full(full),
+            Event::PoolThread(thread) => self.pool_thread(thread),
             Event::InSpans(spans) => self.in_spans(spans),
             _ => self.feed_idle(event),
         }
@@ -92,6 +128,41 @@ impl Model {
         facts.full_since = if full { facts.full_since.or(Some(event.at)) } else { None };
         facts.most_threads = facts.most_threads.max(event.threads);
         facts.most_queued = facts.most_queued.max(event.queued);
+    }
+
+    fn full(&mut self, event: &PoolFull) {
+        let room = self.full_pools.len() < KEPT_FULL;
+        let known =
+            self.full_pools.iter_mut().rev().find(|one| (one.runtime, one.since) == (event.runtime, event.since));
+        match known {
+            Some(full) if event.over => full.end = Some(event.at),
+            Some(full) => {
+                full.threads = full.threads.max(event.threads);
+                full.queued = full.queued.max(event.queued);
+            }
+            None if room => self.full_pools.push(FullPool {
+                runtime: event.runtime,
+                since: event.since,
+                end: event.over.then_some(event.at),
+                threads: event.threads,
+                queued: event.queued,
+                looks: Vec::new(),
+            }),
+            None => self.not_kept += 1,
+        }
+    }
+
+    fn pool_thread(&mut self, event: &PoolThread) {
+        let known =
+            self.full_pools.iter_mut().rev().find(|one| (one.runtime, one.since) == (event.runtime, event.since));
+        let Some(full) = known else { return };
+        // Said again at the start of each segment, with its own time.
+        if full.looks.iter().all(|look| (look.at, look.tid) != (event.at, event.tid)) {
+            if full.looks.len() >= KEPT_LOOKS {
+                full.looks.remove(0);
+            }
+            full.looks.push(PoolLook { at: event.at, tid: event.tid, state: event.state, stack: event.stack.clone() });
+        }
     }
 
     fn in_spans(&mut self, event: &InSpans) {

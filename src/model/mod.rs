@@ -15,7 +15,7 @@ mod spins;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use facts::*;
-pub use gauges::{MemoryFacts, PoolFacts, Stretch};
+pub use gauges::{FullPool, MemoryFacts, PoolFacts, PoolLook, Stretch};
 pub use idle::*;
 pub use levels::Level;
 pub use orders::*;
@@ -84,6 +84,8 @@ pub struct Model {
     pub throttled: Vec<Stretch>,
     /// Blocking pools by runtime, as far as they were told.
     pub pools: BTreeMap<u64, PoolFacts>,
+    /// Stretches in which a blocking pool was full, in the order they came.
+    pub full_pools: Vec<FullPool>,
     /// Polls seen.
     pub polls: u64,
     /// Time spent in them.

@@ -34,6 +34,7 @@ static PAGES: &[Explanation] = &[
     page!("blocking-dns"),
     page!("sync-logging"),
     page!("blocking-drop"),
+    page!("blocking-pool-exhausted"),
     page!("backtrace-stall"),
     page!("long-poll"),
     page!("lost-wakeup"),

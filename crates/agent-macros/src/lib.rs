@@ -1,4 +1,4 @@
-//! `#[pollscope_agent::main]`: stands in the place of `#[tokio::main]` and takes the same arguments.
+//! `#[pollscope_agent::main]`: stands in the place of `#[tokio::main]` and takes the same arguments, and one more.
 //!
 //! Tokens are handled by hand: a service that adds the agent should not compile a parser for one
 //! attribute.
@@ -7,7 +7,8 @@ use proc_macro::{Delimiter, Group, Punct, Spacing, Span, TokenStream, TokenTree}
 
 /// Runs an `async fn main` on a runtime that the agent watches.
 ///
-/// Takes the arguments of `#[tokio::main]`: `flavor`, `worker_threads`, `start_paused` and `crate`.
+/// Takes the arguments of `#[tokio::main]`: `flavor`, `worker_threads`, `start_paused` and `crate`; and
+/// `max_blocking_threads`, which stands for the method of the runtime's builder.
 #[proc_macro_attribute]
 pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
     match parse_args(args).and_then(|args| expand(&args, item)) {
@@ -35,13 +36,19 @@ impl Error {
 struct Args {
     current_thread: bool,
     worker_threads: Option<usize>,
+    max_blocking_threads: Option<usize>,
     start_paused: bool,
     tokio: String,
 }
 
 fn parse_args(args: TokenStream) -> Result<Args, Error> {
-    let mut parsed =
-        Args { current_thread: false, worker_threads: None, start_paused: false, tokio: "::tokio".to_owned() };
+    let mut parsed = Args {
+        current_thread: false,
+        worker_threads: None,
+        max_blocking_threads: None,
+        start_paused: false,
+        tokio: "::tokio".to_owned(),
+    };
     let mut workers_at = Span::call_site();
     let mut paused_at = Span::call_site();
     let mut tokens = args.into_iter();
@@ -67,15 +74,17 @@ fn parse_args(args: TokenStream) -> Result<Args, Error> {
                     return Err(Error::new(at, "`flavor` must be \"multi_thread\" or \"current_thread\""));
                 }
             },
-            "worker_threads" => {
+            "worker_threads" | "max_blocking_threads" => {
                 let digits = text.trim_end_matches("usize").replace('_', "");
-                match digits.parse() {
-                    Ok(count) if count > 0 => parsed.worker_threads = Some(count),
-                    _ => {
-                        return Err(Error::new(at, "`worker_threads` must be a whole number above 0"));
-                    }
+                let count = digits.parse().ok().filter(|count| *count > 0);
+                if count.is_none() {
+                    return Err(Error::new(at, format!("`{name}` must be a whole number above 0")));
                 }
-                workers_at = span;
+                if name == "worker_threads" {
+                    (parsed.worker_threads, workers_at) = (count, span);
+                } else {
+                    parsed.max_blocking_threads = count;
+                }
             }
             "start_paused" => {
                 parsed.start_paused = match text.as_str() {
@@ -95,7 +104,9 @@ fn parse_args(args: TokenStream) -> Result<Args, Error> {
             _ => {
                 return Err(Error::new(
                     span,
-                    format!("unknown argument `{name}`: expected flavor, worker_threads, start_paused or crate"),
+                    format!(
+                        "unknown argument `{name}`: expected flavor, worker_threads, max_blocking_threads, start_paused or crate"
+                    ),
                 ));
             }
         }
@@ -176,10 +187,13 @@ fn run(args: &Args, returned: &TokenStream, body: &Group) -> TokenStream {
     if paused {
         setup += "builder.start_paused(true);";
     }
-    setup += &format!(
-        "let agent = ::pollscope_agent::init_for_main(&mut builder, {flavor:?}, {workers}usize, {paused}); \
-         let runtime = builder.build().expect(\"failed to build the runtime\");"
-    );
+    setup +=
+        &format!("let agent = ::pollscope_agent::init_for_main(&mut builder, {flavor:?}, {workers}usize, {paused});");
+    // After the agent, which may put another builder in this one's place.
+    if let Some(threads) = args.max_blocking_threads {
+        setup += &format!("builder.max_blocking_threads({threads}usize);");
+    }
+    setup += "let runtime = builder.build().expect(\"failed to build the runtime\");";
 
     // A future's type cannot be written on an `async` block. A first, never reached `return` of the
     // right type tells the compiler what `?` converts to, and where a mismatch is.

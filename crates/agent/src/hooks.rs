@@ -1,6 +1,7 @@
 //! tokio's hooks: what the runtime itself calls on each spawn, poll and thread.
 
 use crate::clock;
+use crate::pools;
 use crate::session::{RuntimeState, Session};
 use crate::slots::{self, ROLE_WORKER, Slot};
 use crate::workers;
@@ -15,6 +16,7 @@ pub(crate) fn install(builder: &mut Builder, session: &'static Session, runtime:
     let id = runtime.id;
     builder.on_thread_start(move || {
         slots::works_for(id);
+        pools::started(id);
         #[cfg(feature = "tracing")]
         crate::foreign::started_by_tokio();
     });

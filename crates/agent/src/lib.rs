@@ -45,6 +45,7 @@ mod hooks;
 mod idle;
 mod monitored;
 mod panics;
+mod pools;
 mod raw;
 #[cfg(doctest)]
 mod refused;

@@ -222,7 +222,7 @@ fn new_task(session: &Session, fields: Fields) -> Span {
         _ => "task",
     };
     if let (Some(slot), Some(spawned)) = (slots::current(), fields.place()) {
-        let parent = slot.current_task().unwrap_or(0);
+        let parent = current_task();
         let (task, runtime) = (fields.task, slot.runtime.load(Ordering::Relaxed));
         slot.note(clock::now(), What::Spawn { task, runtime, kind, name: fields.name, spawned, parent });
     }

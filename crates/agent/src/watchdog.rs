@@ -3,6 +3,7 @@
 
 use crate::clock;
 use crate::heartbeat;
+use crate::pools::Pools;
 use crate::session::Session;
 use crate::slots::{Open, Slot};
 use crate::stack::Sampler;
@@ -54,6 +55,7 @@ pub(crate) fn run(session: &'static Session) {
     // By slot, since the kernel gives the ids of ended threads to new ones.
     let mut threads: HashMap<*const Slot, Thread> = HashMap::new();
     let mut workers = Workers::default();
+    let mut pools = Pools::default();
     let mut told_silent: HashMap<u64, Nanos> = HashMap::new();
     let mut last = false;
     while !last {
@@ -76,6 +78,7 @@ pub(crate) fn run(session: &'static Session) {
             workers.forget(&slot);
             false
         });
+        pools.look(session, &mut sampler);
         listen(session, &mut told_silent);
         session.watchdog_cpu.store(clock::own_cpu(), Ordering::Relaxed);
     }

@@ -333,6 +333,33 @@ events! {
         /// Closures that wait for a thread.
         queued: u64,
     }
+    /// All threads of a blocking pool are at work while closures wait for one. Written once that has lasted for 100 ms,
+    /// again at doubled ages, and when it is over.
+    PoolFull {
+        /// The runtime.
+        runtime: u64,
+        /// Since when.
+        since: Nanos,
+        /// Threads there are; 0 when it is over.
+        threads: u64,
+        /// Closures that wait for one; 0 when it is over.
+        queued: u64,
+        /// Whether it is over.
+        over: bool,
+    }
+    /// What a thread of a full blocking pool does: said beside each `PoolFull`, of some of its threads.
+    PoolThread {
+        /// The runtime.
+        runtime: u64,
+        /// The thread.
+        tid: u64,
+        /// Since when the pool is full.
+        since: Nanos,
+        /// Thread state letter of `/proc/.../stat` (`R`, `S`, `D`); 0 if unknown.
+        state: u64,
+        /// Addresses of the calls (return addresses less one), innermost first; empty if no stack could be taken.
+        stack: Vec<u64>,
+    }
     /// A lock, semaphore, channel or timer was made.
     Resource {
         /// Its number.

@@ -32,6 +32,8 @@ pub struct OpenFacts {
     spans: BTreeMap<(TaskId, Nanos), InSpans>,
     memory: Option<Memory>,
     pools: BTreeMap<u64, BlockingPool>,
+    full_pools: BTreeMap<u64, PoolFull>,
+    pool_threads: BTreeMap<(u64, u64), PoolThread>,
     not_observable: Vec<NotObservable>,
     cost: Option<Cost>,
 }
@@ -139,6 +141,14 @@ impl OpenFacts {
             }
             Event::Memory(event) => self.memory = Some(event.clone()),
             Event::BlockingPool(event) => drop(self.pools.insert(event.runtime, event.clone())),
+            Event::PoolFull(event) if event.over => {
+                self.full_pools.remove(&event.runtime);
+                self.pool_threads.retain(|(runtime, _), _| *runtime != event.runtime);
+            }
+            Event::PoolFull(event) => drop(self.full_pools.insert(event.runtime, event.clone())),
+            Event::PoolThread(event) => {
+                drop(self.pool_threads.insert((event.runtime, event.tid), event.clone()));
+            }
             Event::Throttled(_) => {}
             Event::Polls(_) | Event::Delay(_) | Event::Beats(_) | Event::LateBeat(_) | Event::End(_) => {}
         }
@@ -173,6 +183,8 @@ impl OpenFacts {
         self.foreign.iter().for_each(|fact| each(fact.clone().into()));
         self.memory.iter().for_each(|fact| each(fact.clone().into()));
         self.pools.values().for_each(|fact| each(fact.clone().into()));
+        self.full_pools.values().for_each(|fact| each(fact.clone().into()));
+        self.pool_threads.values().for_each(|fact| each(fact.clone().into()));
         self.not_observable.iter().for_each(|fact| each(fact.clone().into()));
         self.cost.iter().for_each(|fact| each(fact.clone().into()));
     }

@@ -31,7 +31,8 @@ use super::place::{self, Blame};
 use super::{Check, Location, Outcome, Thresholds, ms};
 use crate::model::{Model, Stall};
 use crate::symbols::{self, Symbols};
-use calls::{Calls, Class, Lock, When};
+pub(in crate::detect) use calls::{Calls, When};
+use calls::{Class, Lock};
 use function::Function;
 
 pub(super) use long_poll::undecided;
