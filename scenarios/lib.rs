@@ -4,6 +4,8 @@
 //! that says what is true of the first. They teach, and they are the yardstick of the diagnosis.
 
 mod figures;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+mod resolver;
 
 pub use pollscope_agent::{Flavor, override_flavor};
 
@@ -183,6 +185,28 @@ pub mod blocking_pool_exhausted {
     pub mod fault;
 }
 
+/// A museum.
+#[path = "blocking-drop"]
+pub mod blocking_drop {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// An office that tracks parcels. Its name server takes the place of the machine's in glibc only.
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+#[path = "blocking-dns"]
+pub mod blocking_dns {
+    pub mod cure;
+    pub mod fault;
+}
+
+/// An auction house.
+#[path = "block-in-place"]
+pub mod block_in_place {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A game of chess.
 pub mod chess {
     pub mod play;
@@ -286,6 +310,10 @@ pub fn all() -> &'static [Scenario] {
         scenario!("sync-lock-contention", sync_lock_contention),
         scenario!("sync-logging", sync_logging),
         scenario!("blocking-pool-exhausted", blocking_pool_exhausted),
+        scenario!("blocking-drop", blocking_drop),
+        #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+        scenario!("blocking-dns", blocking_dns),
+        scenario!("block-in-place", block_in_place),
     ];
     ALL
 }

@@ -3,9 +3,9 @@
 use super::folder::Folder;
 use super::options::AttachOptions;
 use super::terminal::{self, Progress};
-use super::{Failure, interrupt, page, verdict};
+use super::{Failure, interrupt, page, rules, verdict};
 use pollscope::collect::{Address, Client};
-use pollscope::detect::{Thresholds, diagnose};
+use pollscope::detect::{Thresholds, diagnose_by};
 use pollscope::model::{Model, Series};
 use pollscope::report;
 use pollscope::symbols::Symbols;
@@ -31,7 +31,7 @@ pub(crate) fn attach(options: &AttachOptions) -> Result<u8, Failure> {
     };
     attached.events.iter().for_each(|event| known.feed(event));
     known.series.finish();
-    let mut diagnosis = diagnose(&known.model, &mut Symbols::new(), &Thresholds::default());
+    let mut diagnosis = diagnose_by(&known.model, &mut Symbols::new(), &Thresholds::default(), &rules::current());
     diagnosis.program.name = address.to_string();
     diagnosis.program.seconds = attached.seconds;
     // It is always there while we listen, and costs what it observes.

@@ -1,7 +1,7 @@
 //! Findings while the program still runs.
 
 use super::terminal::Progress;
-use super::{terminal, verdict};
+use super::{rules, terminal, verdict};
 use pollscope::detect::{Finding, Severity, Watched};
 use pollscope::report;
 use pollscope::symbols::Symbols;
@@ -41,7 +41,7 @@ impl<'a> Live<'a> {
             recordings,
             pid,
             follower: None,
-            watched: Watched::default(),
+            watched: Watched::by(rules::current()),
             symbols: Symbols::new(),
             started: now,
             read: now,

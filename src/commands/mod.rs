@@ -30,6 +30,7 @@ mod record;
 mod report;
 #[cfg(feature = "lab")]
 mod rerun;
+mod rules;
 #[cfg(feature = "lab")]
 mod run;
 #[cfg(feature = "lab")]
@@ -61,7 +62,9 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { COULD_NOT } else { HEALTHY });
         }
     };
-    ExitCode::from(match dispatch(options.command) {
+    let nearest = options.command.judges_strangers();
+    let ruled = rules::load(options.config.as_deref(), nearest);
+    ExitCode::from(match ruled.and_then(|()| dispatch(options.command)) {
         Ok(status) => status,
         Err(failure) => {
             terminal::note(&format!("pollscope: {failure}"));

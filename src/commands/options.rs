@@ -16,6 +16,19 @@ use std::str::FromStr;
 pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Calls of your own and what you accept; otherwise the nearest `pollscope.toml`, from this folder upward
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Command {
+    /// Whether it judges programs that are no scenarios of ours, and so by the rules that lie beside them.
+    pub(crate) fn judges_strangers(&self) -> bool {
+        matches!(
+            self,
+            Command::Record(_) | Command::Attach(_) | Command::Diagnose(_) | Command::Report(_) | Command::Watch(_)
+        )
+    }
 }
 
 const EXAMPLES: &str = "\

@@ -1,7 +1,7 @@
 //! From a recording on disk to a diagnosis, and from a diagnosis to what the user sees and the exit status.
 
 use super::options::{Level, VerdictFormat, VerdictOptions};
-use super::{FINDINGS, Failure, HEALTHY, terminal};
+use super::{FINDINGS, Failure, HEALTHY, rules, terminal};
 use pollscope::detect::{Diagnosis, Severity, Verdict, Watched};
 use pollscope::model::Series;
 use pollscope::report;
@@ -18,7 +18,7 @@ pub(crate) fn of_recording(path: &Path) -> Result<Diagnosis, Failure> {
 /// The same, with what happened when.
 pub(crate) fn read(path: &Path) -> Result<(Diagnosis, Series), Failure> {
     let recording = Recording::open(path).map_err(|error| Failure::new(error.to_string()))?;
-    let mut watched = Watched::default();
+    let mut watched = Watched::by(rules::current());
     let mut series = Series::default();
     let damages = recording.for_each(|event| {
         series.feed(&event);

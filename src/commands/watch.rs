@@ -3,7 +3,7 @@
 use super::interrupt::listen;
 use super::options::WatchOptions;
 use super::serve::Page;
-use super::{Failure, HEALTHY, terminal};
+use super::{Failure, HEALTHY, rules, terminal};
 use pollscope::live::{News, Watch, Who};
 use pollscope::report;
 use std::fs;
@@ -56,7 +56,7 @@ impl Session {
         if let Some(page) = &page {
             terminal::note(&format!("metrics at {}", page.url()));
         }
-        Ok(Session { watch: Watch::new(folder), page, published: None })
+        Ok(Session { watch: Watch::new(folder).by(rules::current()), page, published: None })
     }
 
     /// Reads on, says what is new, and publishes.

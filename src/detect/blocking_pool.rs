@@ -286,3 +286,114 @@ fn finding(model: &Model, group: &[Judged<'_>], thresholds: &Thresholds) -> Opti
         read_more: read_more(KIND),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use pollscope_recording::{PoolFull, PoolThread, Task, TaskEnd};
+
+    use super::super::tests::{MS, alive, answer, place, program, symbols, text};
+    use super::super::{Diagnosis, diagnose};
+    use super::*;
+
+    /// A closure spawned at `line` of the program by task `parent`, from when to when it was known.
+    fn closure(model: &mut Model, task: TaskId, line: u32, parent: TaskId, begun: Nanos) {
+        let (kind, name, spawned) = (text("blocking"), text(""), place(line));
+        model.feed(&Task { at: begun, task, runtime: 1, kind, name, spawned, parent }.into());
+    }
+
+    fn full(model: &mut Model, at: Nanos, threads: u64, queued: u64, over: bool) {
+        model.feed(&PoolFull { at, runtime: 1, since: 100 * MS, threads, queued, over }.into());
+    }
+
+    fn look(model: &mut Model, at: Nanos, tid: u64, stack: &[u64]) {
+        let (state, stack) = (u64::from(b'S'), stack.to_vec());
+        model.feed(&PoolThread { at, runtime: 1, tid, since: 100 * MS, state, stack }.into());
+    }
+
+    fn diagnosed(mut model: Model, until: Nanos) -> Diagnosis {
+        alive(&mut model, until);
+        let known = [
+            (1, "std::sys::sync::condvar::futex::Condvar::wait", "std", 1),
+            (2, "svc::listen", "svc", 70),
+            (3, "tokio::runtime::handle::Handle::block_on", "tokio", 1),
+            (4, "svc::import", "svc", 80),
+            (5, "std::thread::sleep", "std", 1),
+        ];
+        diagnose(&model, &mut symbols(&known), &Thresholds::default())
+    }
+
+    /// Two threads, kept by two closures from 100 ms to 900 ms while one of another line waits.
+    fn kept(others: u32) -> Diagnosis {
+        let mut model = program("hooks,tracing,watchdog");
+        closure(&mut model, 21, 50, 1, 90 * MS);
+        closure(&mut model, 22, 50, 2, 95 * MS);
+        closure(&mut model, 23, others, 3, 100 * MS);
+        full(&mut model, 200 * MS, 2, 1, false);
+        look(&mut model, 200 * MS, 31, &[1, 2]);
+        look(&mut model, 200 * MS, 32, &[1, 2]);
+        [21, 22].into_iter().for_each(|task| model.feed(&TaskEnd { at: 900 * MS, task }.into()));
+        full(&mut model, 910 * MS, 0, 0, true);
+        model.feed(&TaskEnd { at: 920 * MS, task: 23 }.into());
+        diagnosed(model, 2000 * MS)
+    }
+
+    #[test]
+    fn who_keeps_the_threads_is_named_and_who_waits_behind() {
+        let found = kept(60);
+        let finding = &found.findings[0];
+        assert_eq!((finding.kind.as_str(), finding.severity), (KIND, Severity::Warning));
+        assert_eq!(finding.culprit.at.as_ref().map(|at| at.line), Some(50));
+        assert_eq!(finding.victims[0].task.as_ref().map(|task| task.id), Some(3));
+        assert!((finding.victims[0].value - 800.0).abs() < 1.0, "{:?}", finding.victims);
+    }
+
+    #[test]
+    fn a_batch_that_waits_for_its_own_kind_is_no_fault() {
+        let found = kept(50);
+        assert!(found.findings.is_empty(), "{:?}", found.findings);
+        assert_eq!(answer(&found, KIND), Some(Answer::Clear));
+    }
+
+    /// Two closures that have threads wait since 100 ms; two more were spawned by `parents`.
+    fn waiting(parents: [TaskId; 2], stack: &[u64]) -> Diagnosis {
+        let mut model = program("hooks,tracing,watchdog");
+        closure(&mut model, 21, 50, 1, 90 * MS);
+        closure(&mut model, 22, 50, 2, 90 * MS);
+        closure(&mut model, 23, 80, parents[0], 100 * MS);
+        closure(&mut model, 24, 80, parents[1], 100 * MS);
+        full(&mut model, 200 * MS, 2, 2, false);
+        [31, 32].into_iter().for_each(|tid| look(&mut model, 200 * MS, tid, stack));
+        diagnosed(model, 2500 * MS)
+    }
+
+    #[test]
+    fn closures_that_wait_for_closures_are_told_from_long_ones() {
+        let nested = waiting([21, 22], &[1, 3, 4]);
+        let finding = &nested.findings[0];
+        assert_eq!((finding.severity, finding.confidence), (Severity::Critical, Confidence::Proven));
+        assert_eq!(finding.culprit.at.as_ref().map(|at| at.line), Some(80));
+        assert!(finding.title.contains("waiting for closures"), "{}", finding.title);
+        // One of the two will go on; and who sleeps waits for nobody.
+        for long in [waiting([21, 1], &[1, 3, 4]), waiting([21, 22], &[5, 4])] {
+            assert!(!long.findings[0].title.contains("waiting for closures"), "{}", long.findings[0].title);
+            assert_eq!(long.findings[0].culprit.at.as_ref().map(|at| at.line), Some(50));
+        }
+    }
+
+    #[test]
+    fn without_tracing_the_stacks_tell_the_line() {
+        let told = |until| {
+            let mut model = program("hooks,watchdog");
+            full(&mut model, 200 * MS, 2, 2, false);
+            look(&mut model, 200 * MS, 31, &[1, 2]);
+            diagnosed(model, until)
+        };
+        let found = told(1500 * MS);
+        assert_eq!(
+            (found.findings[0].severity, found.findings[0].confidence),
+            (Severity::Warning, Confidence::Possible)
+        );
+        assert_eq!(found.findings[0].culprit.at.as_ref().map(|at| at.line), Some(70));
+        assert!(told(900 * MS).findings.is_empty());
+    }
+}

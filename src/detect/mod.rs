@@ -12,6 +12,7 @@ mod lock_order_inversion;
 #[cfg(test)]
 mod lookalikes;
 mod place;
+mod rules;
 mod stalls;
 mod swallowed_panic;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod waits;
 mod watched;
 
 pub use diagnosis::*;
+pub use rules::{Rules, RulesError};
 pub use watched::Watched;
 
 use crate::model::Model;
@@ -117,14 +119,25 @@ fn unseen(model: &Model) -> Option<&'static str> {
 
 /// Concludes what is wrong, from what is known so far. What was wrong and is over again, only [`Watched`] knows.
 pub fn diagnose(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Diagnosis {
-    diagnose_with(model, &waits::Past::default(), symbols, thresholds)
+    diagnose_by(model, symbols, thresholds, &Rules::default())
 }
 
-fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thresholds: &Thresholds) -> Diagnosis {
+/// The same, by the rules of a user.
+pub fn diagnose_by(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds, rules: &Rules) -> Diagnosis {
+    diagnose_with(model, &waits::Past::default(), symbols, thresholds, rules)
+}
+
+fn diagnose_with(
+    model: &Model,
+    past: &waits::Past,
+    symbols: &mut Symbols,
+    thresholds: &Thresholds,
+    rules: &Rules,
+) -> Diagnosis {
     for module in &model.modules {
         symbols.add_module(module);
     }
-    let (environment, mut outcomes) = stalls::detect(model, symbols, thresholds);
+    let (environment, mut outcomes) = stalls::detect(model, symbols, thresholds, rules.calls());
     let machine = environment.answer == Answer::Found;
     outcomes.push(swallowed_panic::detect(model, symbols, thresholds));
     outcomes.push(busy_poll::detect(model, symbols, thresholds));
@@ -142,6 +155,7 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
         checks.push(outcome.check);
         findings.extend(outcome.findings);
     }
+    let accepted = rules.accept(&mut findings);
     findings.sort_by(|a, b| {
         (b.severity, b.confidence)
             .cmp(&(a.severity, a.confidence))
@@ -161,6 +175,7 @@ fn diagnose_with(model: &Model, past: &waits::Past, symbols: &mut Symbols, thres
         Verdict::Unknown
     };
     let mut notes = symbols.notes();
+    notes.extend(accepted);
     notes.extend(standstill.filter(|_| verdict == Verdict::Unknown).map(|still| still.words(model.last_at)));
     if model.dropped > 0 {
         let full = if model.has_source("console") { "the program's buffer for the console" } else { "a ring" };

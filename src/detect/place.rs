@@ -36,8 +36,14 @@ pub(super) fn blame(frames: &[symbols::Frame]) -> Blame {
         call,
         stack: frames.iter().map(shown).collect(),
         panicking: frames.iter().any(|frame| frame.function.contains("panic_with_hook")),
-        handed_off: frames.iter().any(|frame| frame.function.contains("block_in_place")),
+        handed_off: frames.iter().any(hands_off),
     }
+}
+
+/// Whether this is tokio's `block_in_place`, and no function of the program's or made for one of that name.
+pub(super) fn hands_off(frame: &symbols::Frame) -> bool {
+    let path = frame.function.split('<').next().unwrap_or_default();
+    path.starts_with("tokio::") && path.contains("block_in_place")
 }
 
 /// Wrappers that say nothing about what was called.

@@ -3,7 +3,7 @@
 use pollscope_recording::Event;
 
 use super::waits::Past;
-use super::{Diagnosis, Thresholds, diagnose_with};
+use super::{Diagnosis, Rules, Thresholds, diagnose_with};
 use crate::model::Model;
 use crate::symbols::Symbols;
 
@@ -17,9 +17,15 @@ pub struct Watched {
     model: Model,
     past: Past,
     thresholds: Thresholds,
+    rules: Rules,
 }
 
 impl Watched {
+    /// Nothing yet, to be judged by the rules of a user.
+    pub fn by(rules: Rules) -> Watched {
+        Watched { rules, ..Watched::default() }
+    }
+
     /// Takes in one event.
     pub fn feed(&mut self, event: &Event) {
         // Where nothing happens, nothing is recorded for up to a second: what was so before this event was so until it.
@@ -40,6 +46,6 @@ impl Watched {
 
     /// Concludes what is wrong, from what is known so far.
     pub fn diagnose(&self, symbols: &mut Symbols) -> Diagnosis {
-        diagnose_with(&self.model, &self.past, symbols, &self.thresholds)
+        diagnose_with(&self.model, &self.past, symbols, &self.thresholds, &self.rules)
     }
 }

@@ -9,7 +9,7 @@ use super::findings::Findings;
 use super::generation::Generations;
 use super::tally::Tally;
 use super::{News, Who};
-use crate::detect::{Thresholds, diagnose};
+use crate::detect::{Rules, Thresholds, diagnose_by};
 use crate::symbols::{Binaries, Symbols};
 use pollscope_recording::{Event, Follower, Nanos, Process};
 
@@ -45,6 +45,7 @@ pub(super) struct Followed {
     pub(super) bytes: u64,
     /// When it last said something.
     pub(super) heard: Instant,
+    rules: Rules,
     path: PathBuf,
     named: bool,
     follower: Follower,
@@ -59,10 +60,11 @@ pub(super) struct Followed {
 impl Followed {
     /// Follows the recording at `path` from its newest segment, which says again what still holds: reading all of a
     /// large one would keep others waiting.
-    pub(super) fn new(path: &Path, binaries: &Binaries, now: Instant) -> Followed {
+    pub(super) fn new(path: &Path, binaries: &Binaries, rules: Rules, now: Instant) -> Followed {
         let run = run_folder(path);
         let process = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Followed {
+            rules,
             path: path.to_owned(),
             named: run.is_some(),
             who: Who { service: run.unwrap_or_default(), process },
@@ -176,7 +178,7 @@ impl Followed {
         let began = Instant::now();
         let another = self.generations.turn();
         let model = self.generations.model();
-        let diagnosis = diagnose(model, &mut self.symbols, &Thresholds::default());
+        let diagnosis = diagnose_by(model, &mut self.symbols, &Thresholds::default(), &self.rules);
         self.not_observable = diagnosis.not_observable.len();
         let seconds = model.last_at.saturating_sub(self.first_at) as f64 / 1e9;
         for finding in self.findings.update(diagnosis, model.last_at, another) {

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::detect::Finding;
+use crate::detect::{Finding, Rules};
 use crate::symbols::Binaries;
 use followed::Followed;
 use pollscope_metrics::{KEPT_SECONDS, MOST_PROCESSES};
@@ -55,6 +55,7 @@ pub enum News {
 /// The recordings below one folder.
 pub struct Watch {
     folder: PathBuf,
+    rules: Rules,
     followed: BTreeMap<PathBuf, Followed>,
     binaries: Binaries,
     searched: Option<Instant>,
@@ -68,6 +69,7 @@ impl Watch {
     pub fn new(folder: &Path) -> Watch {
         Watch {
             folder: folder.to_owned(),
+            rules: Rules::default(),
             followed: BTreeMap::new(),
             binaries: Binaries::default(),
             searched: None,
@@ -75,6 +77,11 @@ impl Watch {
             failures: 0,
             complained: BTreeSet::new(),
         }
+    }
+
+    /// Judges by the rules of a user from here on.
+    pub fn by(self, rules: Rules) -> Watch {
+        Watch { rules, ..self }
     }
 
     /// Looks for new recordings, reads on in those it knows and diagnoses them, as far as it is time to.
@@ -126,7 +133,7 @@ impl Watch {
             self.complain(format!("more than {most} processes record here; only {most} are followed"), news);
         }
         for path in fresh.into_iter().take(free) {
-            self.followed.insert(path.clone(), Followed::new(&path, &self.binaries, now));
+            self.followed.insert(path.clone(), Followed::new(&path, &self.binaries, self.rules.clone(), now));
         }
     }
 

@@ -35,6 +35,7 @@ static PAGES: &[Explanation] = &[
     page!("sync-logging"),
     page!("blocking-drop"),
     page!("blocking-pool-exhausted"),
+    page!("block-in-place"),
     page!("backtrace-stall"),
     page!("long-poll"),
     page!("lost-wakeup"),

@@ -18,6 +18,7 @@ mod orders;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;
+mod rules;
 #[cfg(feature = "lab")]
 mod scenarios;
 mod tidy;

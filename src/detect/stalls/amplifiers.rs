@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Judged;
+use super::{Judged, kinds};
 use crate::model::Model;
 
 /// The amplifiers of a group of polls that hurt somebody.
@@ -22,9 +22,12 @@ pub(super) fn of(model: &Model, all: &[Judged<'_>], group: &[&Judged<'_>]) -> Ve
     found.into_iter().map(str::to_owned).collect()
 }
 
-/// Whether others had to wait for the thread of this poll. The root future of a multi-threaded runtime has one of its own
+/// Whether others had to wait for the thread of this poll: not if it was handed off. The root future of a multi-threaded runtime has one of its own
 /// and keeps nobody from working.
 pub(super) fn keeps_a_worker(model: &Model, poll: &Judged<'_>) -> bool {
+    if poll.is(kinds::IN_PLACE) {
+        return false;
+    }
     let root = model.tasks.get(&poll.stall.task).is_some_and(|task| task.kind == "root");
     let runtime = model.runtime_of(poll.stall.tid, poll.stall.task);
     !root || runtime.is_none_or(|(_, runtime)| runtime.flavor != "multi_thread")

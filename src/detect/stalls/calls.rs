@@ -67,7 +67,7 @@ pub(in crate::detect) enum Lock {
 /// Functions of one name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Call {
+pub(in crate::detect) struct Call {
     /// A path, with `*` for any text.
     pattern: String,
     /// What to call it, where its path is not what people write.
@@ -87,7 +87,37 @@ pub(in crate::detect) struct Known {
     pub(in crate::detect) name: Option<String>,
 }
 
+impl Default for Calls {
+    fn default() -> Calls {
+        BUILT_IN.clone()
+    }
+}
+
+impl Class {
+    /// One of a user's: its calls may be the program's own, so they are looked for on all of the poll's stack.
+    pub(in crate::detect) fn of_user(kind: String, instead: String, when: When, calls: Vec<Call>) -> Class {
+        Class { kind, instead, when, above: true, lock: None, calls }
+    }
+}
+
 impl Calls {
+    /// The table of the tool itself after these.
+    pub(in crate::detect) fn after(mut classes: Vec<Arc<Class>>) -> Calls {
+        classes.extend(BUILT_IN.classes.iter().cloned());
+        Calls { classes }
+    }
+
+    /// The kinds that its classes are of.
+    pub(in crate::detect) fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<String> = Vec::new();
+        for class in &self.classes {
+            if !kinds.contains(&class.kind) {
+                kinds.push(class.kind.clone());
+            }
+        }
+        kinds
+    }
+
     /// The table of the tool itself.
     pub(in crate::detect) fn built_in() -> &'static Calls {
         &BUILT_IN
@@ -117,6 +147,11 @@ impl Calls {
 }
 
 impl Call {
+    /// One of a user's.
+    pub(in crate::detect) fn of_user(pattern: &str) -> Call {
+        Call { pattern: pattern.to_owned(), name: None, example: String::new(), near_miss: String::new() }
+    }
+
     fn is(&self, function: &Function) -> bool {
         let path = self.pattern.contains("::");
         // A function of C has no path: its pattern is not for modules that are called alike.
@@ -126,7 +161,7 @@ impl Call {
 }
 
 /// Whether `text` is `pattern`, of which each `*` stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(in crate::detect) fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };
     let Some(rest) = text.strip_prefix(head) else { return false };
     let mut starts = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);

@@ -1,7 +1,7 @@
 //! The kinds of stalls, one row each: how a poll that was open for too long is put into words.
 
 use super::super::{Finding, Severity};
-use super::{Judged, Model, long_poll, sync_guard_across_await, sync_lock_contention, thread_wait_in_task};
+use super::{Judged, Model, in_place, long_poll, sync_guard_across_await, sync_lock_contention, thread_wait_in_task};
 
 pub(super) const BLOCKS: &str = "blocking-call";
 pub(super) const COMPUTES: &str = "cpu-bound-poll";
@@ -11,6 +11,7 @@ pub(super) const PANIC: &str = "backtrace-stall";
 pub(super) const CONTENTION: &str = "sync-lock-contention";
 pub(super) const LOGGING: &str = "sync-logging";
 pub(super) const DROP: &str = "blocking-drop";
+pub(super) const IN_PLACE: &str = "block-in-place";
 pub(super) const UNSEEN: &str = "long-poll";
 
 /// How one kind of stall is put into words.
@@ -208,6 +209,23 @@ pub(super) static ROWS: &[Kind] = &[
         why: "`Drop` cannot await, and it runs wherever a value goes out of scope or a task is canceled: on a worker.",
         clear: "no poll was blocked in a `Drop` for long",
         more: |_, _, _, finding| finding,
+    },
+    Kind {
+        id: IN_PLACE,
+        title: |spot, call, worst| {
+            let call = named(call, "block_in_place");
+            format!("{call} at {spot} stops the other futures of its own task for up to {worst:.0} ms")
+        },
+        repair: |spot, _| {
+            format!(
+                "Await the work at {spot} with `tokio::task::spawn_blocking(..).await`, or spawn the future that does it \
+                 as a task of its own."
+            )
+        },
+        why: "`block_in_place` hands the worker's other tasks to another thread; the futures that are joined or selected \
+              beside it belong to the same task, and wait.",
+        clear: "no task was woken in vain while it blocked in place",
+        more: in_place::more,
     },
     Kind {
         id: UNSEEN,

@@ -16,6 +16,7 @@ mod calls;
 mod environment;
 mod finding;
 mod function;
+mod in_place;
 mod kinds;
 mod long_poll;
 mod sync_guard_across_await;
@@ -31,9 +32,9 @@ use super::place::{self, Blame};
 use super::{Check, Location, Outcome, Thresholds, ms};
 use crate::model::{Model, Stall};
 use crate::symbols::{self, Symbols};
-pub(in crate::detect) use calls::{Calls, When};
-use calls::{Class, Lock};
-use function::Function;
+use calls::Lock;
+pub(in crate::detect) use calls::{Call, Calls, Class, When, matches};
+pub(in crate::detect) use function::Function;
 
 pub(super) use long_poll::undecided;
 
@@ -82,8 +83,12 @@ impl Judged<'_> {
 }
 
 /// What the environment did, and each kind of stall.
-pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> (Check, Vec<Outcome>) {
-    let calls = Calls::built_in();
+pub(super) fn detect(
+    model: &Model,
+    symbols: &mut Symbols,
+    thresholds: &Thresholds,
+    calls: &Calls,
+) -> (Check, Vec<Outcome>) {
     let mut polls: Vec<Judged<'_>> =
         model.stalls.values().map(|stall| judge(model, stall, symbols, calls, thresholds)).collect();
     sync_guard_across_await::mark(&mut polls, thresholds);
@@ -145,7 +150,9 @@ fn judge<'a>(
     let handed_off = looks.iter().any(|look| look.blame.handed_off);
     // Nobody keeps the observer's locks for long: such a stack was put together wrongly.
     let observing = state == When::Blocked && seen.observing && whole < thresholds.stuck_ns;
-    let cause = if pool || handed_off || observing {
+    let cause = if handed_off && !pool && in_place::kept_waiting(model, stall, end) >= thresholds.stall_ns {
+        Cause::Kind(kinds::IN_PLACE)
+    } else if pool || handed_off || observing {
         Cause::Innocent
     } else if untold && whole >= thresholds.stall_ns {
         Cause::Kind(kinds::UNSEEN)
@@ -194,6 +201,9 @@ impl Look {
         let called = || blame.call.as_deref().map(|call| Function::of(call).path);
         blame.call = known.as_ref().and_then(|known| known.name.clone()).or_else(called);
         let dropped = above.iter().find_map(|frame| function::dropped(&frame.function));
+        if let Some((at, call)) = in_place::called(frames) {
+            (blame.at, blame.call) = (Some(at), Some(call));
+        }
         let observing = below.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(OBSERVER));
         let watch = below.iter().any(|frame| frame.function.contains("tokio::sync::watch::"));
         Look { blame, class: known.map(|known| known.class), dropped, observing, watch }

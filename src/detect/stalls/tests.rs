@@ -158,6 +158,32 @@ fn who_may_block_is_innocent() {
 }
 
 #[test]
+fn who_blocks_in_place_stops_what_is_beside_it_in_its_task() {
+    let twice = |woken: u64, task: u64| {
+        let mut model = program("hooks,tracing,watchdog");
+        for since in [100 * MS, 600 * MS] {
+            let (end, tid, observed, state) = (since + 200 * MS, 10, since + MS, u64::from(b'S'));
+            let stack = vec![5, 101, 17, 104, 15];
+            let (cpu_ns, run_delay_ns, at) = (0, 0, since + 50 * MS);
+            model.feed(
+                &Stall { at, task: 1, tid, since, observed, cpu_ns, run_delay_ns, state, syscall: 7, stack }.into(),
+            );
+            model.feed(&StallEnd { at: end, task: 1, tid, since, cpu_ns, run_delay_ns, observed }.into());
+            model.feed(&Delay { at: end + MS, task, tid, delay_ns: end + MS - (since + woken) }.into());
+        }
+        alive(&mut model, 2000 * MS);
+        answers(&model).findings
+    };
+    let found = twice(50 * MS, 1);
+    assert_eq!((found.len(), found[0].kind.as_str(), found[0].severity), (1, "block-in-place", Severity::Warning));
+    assert_eq!((line(&found[0]), found[0].culprit.call.as_deref()), (104, Some("tokio::task::block_in_place")));
+    assert!((found[0].victims[0].value - 150.0).abs() < 0.1, "{:?}", found[0].victims);
+    // Woken when it was nearly over, or before it began; and somebody else's being late is not its doing.
+    assert!(twice(190 * MS, 1).is_empty());
+    assert!(twice(0, 2).is_empty());
+}
+
+#[test]
 fn what_the_observer_or_the_machine_did_is_not_held_against_anybody() {
     let observer = found(&[Poll { stack: &[13, 23, 101, 15], ..Poll::default() }]);
     // Whoever holds the lock was ready and not run.
