@@ -9,6 +9,7 @@ mod cli;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
 mod dashboards;
+mod decoys;
 #[cfg(feature = "lab")]
 mod exercise;
 mod freed;

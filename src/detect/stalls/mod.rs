@@ -175,6 +175,9 @@ fn judge<'a>(
 /// Where the observer's own functions live.
 const OBSERVER: &str = "pollscope_agent::";
 
+/// Where the runtime's own functions live; its channels and locks for programs are elsewhere.
+const RUNTIME: &str = "tokio::runtime::";
+
 /// What one stack tells.
 #[derive(Clone, Default)]
 struct Look {
@@ -182,7 +185,7 @@ struct Look {
     class: Option<Arc<Class>>,
     /// The type whose `Drop` the program's own line is in.
     dropped: Option<String>,
-    /// It was in the observer's own code: what that waits for is not the program's doing.
+    /// It was in the observer's own code, or at a lock of the runtime's: what that waits for is not the program's doing.
     observing: bool,
     /// It was within a `watch` channel, whose value lies in a lock of threads.
     watch: bool,
@@ -204,7 +207,10 @@ impl Look {
         if let Some((at, call)) = in_place::called(frames) {
             (blame.at, blame.call) = (Some(at), Some(call));
         }
-        let observing = below.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(OBSERVER));
+        let below_is = |of: &str| below.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(of));
+        // Nor does the program keep the locks inside the runtime: whoever has one is a thread that is not run.
+        let locks = known.as_ref().is_some_and(|known| known.class.lock.is_some());
+        let observing = below_is(OBSERVER) || (locks && below_is(RUNTIME));
         let watch = below.iter().any(|frame| frame.function.contains("tokio::sync::watch::"));
         Look { blame, class: known.map(|known| known.class), dropped, observing, watch }
     }

@@ -31,6 +31,7 @@ const FUNCTIONS: &[(u64, &str)] = &[
     (20, "std::fs::read::<&str>"),
     (21, "std::io::stdio::_print"),
     (23, "pollscope_agent::trace::keep"),
+    (24, "tokio::runtime::blocking::pool::Spawner::spawn_task"),
     (22, "<tokio::net::tcp::stream::TcpStream>::connect"),
     (101, "svc::load::{{closure}}"),
     (102, "<svc::Session as core::ops::drop::Drop>::drop"),
@@ -186,11 +187,12 @@ fn who_blocks_in_place_stops_what_is_beside_it_in_its_task() {
 #[test]
 fn what_the_observer_or_the_machine_did_is_not_held_against_anybody() {
     let observer = found(&[Poll { stack: &[13, 23, 101, 15], ..Poll::default() }]);
+    let runtime = found(&[Poll { stack: &[13, 24, 101, 15], ..Poll::default() }]);
     // Whoever holds the lock was ready and not run.
     let preempted = Poll { task: 2, tid: 11, stack: &[105, 15], cpu_ns: MS, delay_ns: 298 * MS, ..Poll::default() };
     let waiting = found(&[Poll { stack: &[13, 101, 15], ..Poll::default() }, preempted]);
     let unseen = found(&[Poll { delay_ns: 150 * MS, ..Poll::default() }]);
-    for found in [observer, waiting, unseen] {
+    for found in [observer, runtime, waiting, unseen] {
         assert!(found.is_empty(), "{found:#?}");
     }
 }
