@@ -22,6 +22,7 @@ mod report;
 mod rules;
 #[cfg(feature = "lab")]
 mod scenarios;
+mod stacks;
 mod tidy;
 mod tool;
 #[cfg(feature = "lab")]

@@ -1,0 +1,131 @@
+//! Stalls of many lengths and sorts, each written down by the program itself: one line on stdout with its length, and
+//! with how late a thread came meanwhile that wanted to run every other millisecond; both in microseconds.
+
+#[path = "runner.rs"]
+mod runner;
+
+use runner::{ms, programs};
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+fn main() {
+    runner::run(programs![sleeps, computes, waits, reads]);
+}
+
+/// Lengths from twice the threshold up, and one below, in milliseconds.
+const LENGTHS: [u64; 8] = [40, 15, 55, 80, 45, 120, 60, 250];
+const ROUNDS: usize = 2;
+
+/// Does each length in a poll of its own, and writes down how long it took.
+async fn stalled(stall: impl Fn(Duration) + Send + Sync + 'static) {
+    let looker = Arc::new(Looker { began: Instant::now(), came: AtomicU64::new(0), late: AtomicU64::new(0) });
+    std::thread::spawn({
+        let looker = looker.clone();
+        move || looker.look()
+    });
+    let stalls = tokio::spawn(async move {
+        for millis in LENGTHS.iter().cycle().take(LENGTHS.len() * ROUNDS) {
+            sleep(ms(10)).await;
+            looker.late.store(0, Ordering::Relaxed);
+            let began = Instant::now();
+            stall(ms(*millis));
+            told(began.elapsed(), looker.late());
+        }
+    });
+    assert!(stalls.await.is_ok(), "all of them were done");
+}
+
+#[expect(clippy::print_stdout, reason = "what the test counts against")]
+fn told(took: Duration, late: u64) {
+    println!("stall {} {late}", took.as_micros());
+}
+
+/// A thread that looks often, as whoever watches does: if it comes late, so may others.
+struct Looker {
+    began: Instant,
+    came: AtomicU64,
+    late: AtomicU64,
+}
+
+/// How often it looks, in microseconds.
+const LOOK_EVERY: u64 = 2000;
+
+impl Looker {
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn look(&self) {
+        loop {
+            std::thread::sleep(Duration::from_micros(LOOK_EVERY));
+            self.late.fetch_max(self.overdue(), Ordering::Relaxed);
+            self.came.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn overdue(&self) -> u64 {
+        self.now().saturating_sub(self.came.load(Ordering::Relaxed) + LOOK_EVERY)
+    }
+
+    /// How late it was at worst, up to now.
+    fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed).max(self.overdue())
+    }
+}
+
+async fn sleeps() {
+    stalled(std::thread::sleep).await;
+}
+
+async fn computes() {
+    stalled(|length| {
+        let began = Instant::now();
+        let mut sum = 1_u64;
+        while began.elapsed() < length {
+            sum = black_box(sum.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        }
+    })
+    .await;
+}
+
+/// Waits at a condition variable and at a channel of std's, by turns.
+async fn waits() {
+    let (_never, wanted) = mpsc::channel::<()>();
+    let wanted = Mutex::new(wanted);
+    let pair = Arc::new((Mutex::new(0_u64), Condvar::new()));
+    stalled(move |length| {
+        let mut turns = pair.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *turns += 1;
+        if *turns % 2 == 0 {
+            drop(pair.1.wait_timeout(turns, length));
+        } else {
+            let _ = wanted.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(length);
+        }
+    })
+    .await;
+}
+
+/// Reads what another thread sends late.
+async fn reads() {
+    let Ok((near, far)) = UnixStream::pair() else { return };
+    std::thread::spawn(move || -> std::io::Result<()> {
+        let (mut from, mut to) = (far.try_clone()?, far);
+        let mut millis = [0; 8];
+        loop {
+            from.read_exact(&mut millis)?;
+            std::thread::sleep(ms(u64::from_be_bytes(millis)));
+            to.write_all(&[1])?;
+        }
+    });
+    stalled(move |length| {
+        let millis = u64::try_from(length.as_millis()).unwrap_or(0);
+        let asked = (&near).write_all(&millis.to_be_bytes());
+        assert!(asked.and_then(|()| (&near).read_exact(&mut [0])).is_ok(), "the other thread answers");
+    })
+    .await;
+}
