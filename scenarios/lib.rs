@@ -207,6 +207,13 @@ pub mod block_in_place {
     pub mod fault;
 }
 
+/// The hub of a house.
+#[path = "single-thread-starved"]
+pub mod single_thread_starved {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A game of chess.
 pub mod chess {
     pub mod play;
@@ -314,6 +321,7 @@ pub fn all() -> &'static [Scenario] {
         #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
         scenario!("blocking-dns", blocking_dns),
         scenario!("block-in-place", block_in_place),
+        scenario!("single-thread-starved", single_thread_starved),
     ];
     ALL
 }

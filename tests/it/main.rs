@@ -6,6 +6,7 @@
 mod attach;
 mod borrows;
 mod cli;
+mod closures;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
 mod dashboards;

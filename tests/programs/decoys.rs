@@ -128,7 +128,7 @@ async fn big_allocation() {
     while began.elapsed() < whole() {
         ticks.tick().await;
         let mut large = vec![0_u8; 512 << 20];
-        large.iter_mut().step_by(1 << 20).for_each(|byte| *byte = 1);
+        large.iter_mut().step_by(1 << 27).for_each(|byte| *byte = 1);
         black_box(&large);
     }
 }

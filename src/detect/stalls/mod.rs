@@ -178,6 +178,9 @@ const OBSERVER: &str = "pollscope_agent::";
 /// Where the runtime's own functions live; its channels and locks for programs are elsewhere.
 const RUNTIME: &str = "tokio::runtime::";
 
+/// Where glibc waits for a lock of its own: those are the allocator's.
+const ALLOCATOR: &str = "__lll_lock_wait_private";
+
 /// What one stack tells.
 #[derive(Clone, Default)]
 struct Look {
@@ -185,7 +188,7 @@ struct Look {
     class: Option<Arc<Class>>,
     /// The type whose `Drop` the program's own line is in.
     dropped: Option<String>,
-    /// It was in the observer's own code, or at a lock of the runtime's: what that waits for is not the program's doing.
+    /// It was in the observer's own code, or at a lock of the runtime's or the allocator's: what that waits for is not the program's doing.
     observing: bool,
     /// It was within a `watch` channel, whose value lies in a lock of threads.
     watch: bool,
@@ -207,10 +210,12 @@ impl Look {
         if let Some((at, call)) = in_place::called(frames) {
             (blame.at, blame.call) = (Some(at), Some(call));
         }
-        let below_is = |of: &str| below.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(of));
-        // Nor does the program keep the locks inside the runtime: whoever has one is a thread that is not run.
-        let locks = known.as_ref().is_some_and(|known| known.class.lock.is_some());
-        let observing = below_is(OBSERVER) || (locks && below_is(RUNTIME));
+        // A task whose future is a library's has no line of its own.
+        let beneath = frames.get(..user.unwrap_or(poll)).unwrap_or_default();
+        let is_in = |of: &str| beneath.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(of));
+        // Nor does the program keep the locks inside the runtime and the allocator: whoever has one is not run.
+        let locks = || calls.known(beneath, &[], state).is_some_and(|known| known.class.lock.is_some());
+        let observing = is_in(OBSERVER) || is_in(ALLOCATOR) || (is_in(RUNTIME) && locks());
         let watch = below.iter().any(|frame| frame.function.contains("tokio::sync::watch::"));
         Look { blame, class: known.map(|known| known.class), dropped, observing, watch }
     }

@@ -32,6 +32,8 @@ const FUNCTIONS: &[(u64, &str)] = &[
     (21, "std::io::stdio::_print"),
     (23, "pollscope_agent::trace::keep"),
     (24, "tokio::runtime::blocking::pool::Spawner::spawn_task"),
+    (25, "__lll_lock_wait_private"),
+    (26, "tokio::time::sleep::Sleep::poll_elapsed"),
     (22, "<tokio::net::tcp::stream::TcpStream>::connect"),
     (101, "svc::load::{{closure}}"),
     (102, "<svc::Session as core::ops::drop::Drop>::drop"),
@@ -192,7 +194,20 @@ fn what_the_observer_or_the_machine_did_is_not_held_against_anybody() {
     let preempted = Poll { task: 2, tid: 11, stack: &[105, 15], cpu_ns: MS, delay_ns: 298 * MS, ..Poll::default() };
     let waiting = found(&[Poll { stack: &[13, 101, 15], ..Poll::default() }, preempted]);
     let unseen = found(&[Poll { delay_ns: 150 * MS, ..Poll::default() }]);
-    for found in [observer, runtime, waiting, unseen] {
+    // The future of the task is a library's, so none of these has a line of the program's.
+    let [no_line, timers] = [[13, 23, 26, 15], [13, 24, 26, 15]].map(|stack: [u64; 4]| {
+        let mut model = program("hooks,tracing,watchdog");
+        let poll = Poll::default();
+        let (at, state, stack, observed) = (130 * MS, u64::from(b'S'), stack.to_vec(), 101 * MS);
+        let (task, tid, since) = (poll.task, poll.tid, 100 * MS);
+        let (cpu_ns, run_delay_ns, syscall) = (0, 0, 202);
+        model.feed(&Stall { at, task, tid, since, observed, cpu_ns, run_delay_ns, state, syscall, stack }.into());
+        model.feed(&StallEnd { at: 400 * MS, task, tid, since, cpu_ns, run_delay_ns, observed }.into());
+        alive(&mut model, 2000 * MS);
+        answers(&model).findings
+    });
+    let allocator = found(&[Poll { stack: &[25, 101, 15], ..Poll::default() }]);
+    for found in [observer, runtime, no_line, timers, allocator, waiting, unseen] {
         assert!(found.is_empty(), "{found:#?}");
     }
 }
