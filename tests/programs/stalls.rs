@@ -101,7 +101,7 @@ async fn waits() {
     stalled(move |length| {
         let mut turns = pair.0.lock().unwrap_or_else(PoisonError::into_inner);
         *turns += 1;
-        if *turns % 2 == 0 {
+        if turns.is_multiple_of(2) {
             drop(pair.1.wait_timeout(turns, length));
         } else {
             let _ = wanted.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(length);
