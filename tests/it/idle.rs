@@ -29,7 +29,7 @@ const WELL: [&str; 8] = [
 ];
 
 /// Nothing moves, or only a thread could that never has: no fault is named, and nothing is called healthy.
-const UNKNOWN: [&str; 2] = ["waits_in_a_ring", "asked_by_a_thread"];
+const UNKNOWN: [&str; 3] = ["waits_in_a_ring", "asked_by_a_thread", "const_locks"];
 
 /// Lines of the source that end in a comment, and the comment.
 fn marks() -> Vec<(u64, String)> {
@@ -48,10 +48,11 @@ fn where_a_task_awaits_is_told_with_its_line() {
     let place = tempdir().unwrap();
     let started: Vec<_> =
         RUNTIMES.iter().map(|runtime| start(place.path(), "idle", &["places", runtime], SECONDS)).collect();
-    let kinds = ["a message", "an answer", "a new value", "a notification", "the end", "a lock", "I/O", "a timer"];
+    let kinds =
+        ["a message", "an answer", "a new value", "a notification", "the end", "a lock", "one of", "I/O", "a timer"];
     let wanted: Vec<(u64, String)> =
         marks().into_iter().filter(|(_, mark)| kinds.iter().any(|kind| mark.starts_with(kind))).collect();
-    assert_eq!(wanted.len(), 18, "{wanted:?}");
+    assert_eq!(wanted.len(), 20, "{wanted:?}");
     for recorder in started {
         let diagnosis = diagnosed(recorder);
         let idle = diagnosis["idle"].as_array().unwrap();
@@ -103,6 +104,9 @@ fn what_may_still_move_is_not_accused() {
             let told = diagnosis["verdict"].as_str().unwrap();
             assert!(told == verdict || told == "environment", "{name} on {runtime}: {diagnosis:#}");
             assert!(well || diagnosis["notes"].to_string().contains("nothing has moved"), "{name}: {diagnosis:#}");
+            let untraced =
+                diagnosis["notes"].to_string().contains("2 of them wait for locks that tokio does not trace");
+            assert_eq!(untraced, name == "const_locks", "{name}: {diagnosis:#}");
         }
     }
 }
