@@ -2,8 +2,8 @@
 
 use super::answer::{Answer, Grade, Mark};
 use super::build::{Built, build};
-use super::content::{self, Exercise};
-use super::progress::Progress;
+use super::content::{self, Exercise, Fault};
+use super::progress::{Progress, Steps};
 use super::project::{MAIN, Project, sources};
 use super::work::Work;
 use super::{debrief, place};
@@ -12,6 +12,7 @@ use crate::commands::learn::CheckOptions;
 use crate::commands::observe::{Outcome, Plan, observe};
 use crate::commands::{FINDINGS, Failure, HEALTHY, terminal};
 use pollscope::detect::{Finding, Severity, Verdict};
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,22 +33,30 @@ pub(super) fn check(options: &CheckOptions) -> Result<u8, Failure> {
     let shipped = Project::shipped(&exercise)?;
     let grade = Answer::read(&folder, options)?.grade(&exercise, &shipped)?;
     let before = progress.of(&exercise.name);
-    terminal::result(&format!("Diagnosis: {}\n", told(&grade, before.diagnosed)));
+    let steps = progress.change(&exercise.name, |steps| {
+        if exercise.faults.len() > 1 && grade.right() {
+            steps.named.insert(grade.fault);
+        }
+        steps.diagnosed |= grade.right() && (exercise.faults.len() < 2 || steps.named.len() == exercise.faults.len());
+    })?;
+    terminal::result(&format!("Diagnosis: {}\n", told(&grade, &before, &steps, &exercise)));
     let complaints = match learners(&exercise, &folder)? {
         Ok(code) => judge(&exercise, &code)?,
+        // Who says that the program is not to blame has nothing to mend.
+        Err(_) if exercise.innocent() && steps.diagnosed => Vec::new(),
         Err(complaint) => vec![complaint],
     };
     let fixed = complaints.is_empty();
-    let steps = progress.change(&exercise.name, |steps| {
-        steps.diagnosed |= grade.right();
-        steps.fixed = fixed;
-    })?;
+    let steps = progress.change(&exercise.name, |steps| steps.fixed = fixed)?;
     let mut text = String::new();
-    if fixed {
+    if fixed && exercise.innocent() {
+        text.push_str("Fix: none is needed; the program is as it was shipped.\n");
+    } else if fixed {
         text.push_str("Fix: it holds. No fault was found, and the work is done.\n");
     } else {
         text.push_str("Fix: not yet.\n");
-        for complaint in &complaints {
+        let mut told = HashSet::new();
+        for complaint in complaints.iter().filter(|complaint| told.insert(*complaint)) {
             let _ = writeln!(text, "  - {complaint}");
         }
     }
@@ -88,16 +97,22 @@ pub(super) fn folder(exercise: &Exercise, said: Option<&Path>, progress: &Progre
     Ok(folder)
 }
 
-fn told(grade: &Grade, before: bool) -> String {
+fn told(grade: &Grade, before: &Steps, now: &Steps, exercise: &Exercise) -> String {
+    // How many there are is told to whoever has named one.
+    let named = match (now.named.len(), exercise.faults.len()) {
+        (0, _) => String::new(),
+        (some, all) if some < all => format!(" {some} of {all} faults named."),
+        (_, all) => format!(" All {all} faults are named."),
+    };
     if !grade.given() {
-        return if before { "right, as said before." } else { "not given yet." }.to_owned();
+        return format!("{}{named}", if before.diagnosed { "right, as said before." } else { "not given yet." });
     }
     let word = |mark| match mark {
         Mark::Right => "right",
         Mark::Wrong => "not right",
         Mark::Open => "not given",
     };
-    format!("kind {}, line {}, task {}.", word(grade.kind), word(grade.at), word(grade.task))
+    format!("kind {}, line {}, task {}.{named}", word(grade.kind), word(grade.at), word(grade.task))
 }
 
 /// The learner's program with everything else as it was shipped; or why there is none.
@@ -136,7 +151,10 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
     if !complaints.is_empty() {
         return Ok(complaints);
     }
-    let cure = Project::code(exercise, exercise.scenario.cure_source)?;
+    // Where the program is not to blame, it is its own twin.
+    let scenario = exercise.scenario;
+    let source = if exercise.innocent() { scenario.fault_source } else { scenario.cure_source };
+    let cure = Project::solved(exercise, source)?;
     let Built::Program(twin) = built(exercise, &cure, "mended")? else {
         return Err(Failure::new(format!(
             "the mended program of {} does not build; this is our fault, not yours",
@@ -151,7 +169,8 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
         }
         complaints = work.complaints(&theirs);
         // A decoy may be of the same kind, and is in both.
-        if of_kind(exercise, &outcome, Severity::Info) > of_kind(exercise, &mended, Severity::Info) {
+        let left = |fault: &Fault| of_kind(fault, &outcome, Severity::Info) > of_kind(fault, &mended, Severity::Info);
+        if exercise.faults.iter().any(left) {
             complaints.push("the fault is still there, though it hurts less".to_owned());
         }
         // What a crowded machine hides may be there all the same.
@@ -176,6 +195,14 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
         ));
     }
     Ok(complaints)
+}
+
+/// A program that builds, at work.
+pub(super) fn observed(exercise: &Exercise, code: &Project) -> Result<(Outcome, Work), Failure> {
+    match built(exercise, code, "yours")? {
+        Built::Program(program) => run(exercise, &program, "yours"),
+        Built::Refused(said) => Err(Failure::new(format!("{} does not build: {said}", exercise.name))),
+    }
 }
 
 /// Puts a program's files where they are built, and builds them.
@@ -218,19 +245,18 @@ fn run(exercise: &Exercise, program: &Path, role: &str) -> Result<(Outcome, Work
 }
 
 /// How many findings there are of the kind that is looked for, of at least some severity.
-fn of_kind(exercise: &Exercise, outcome: &Outcome, least: Severity) -> usize {
-    let found = |finding: &&Finding| finding.kind == exercise.kind && finding.severity >= least;
+fn of_kind(fault: &Fault, outcome: &Outcome, least: Severity) -> usize {
+    let found = |finding: &&Finding| finding.kind == fault.kind && finding.severity >= least;
     outcome.diagnosis.findings.iter().filter(found).count()
 }
 
-/// What the diagnosis has against a program. The fault that is looked for is not named here.
+/// What the diagnosis has against a program. The faults that are looked for are not named here.
 fn faults(exercise: &Exercise, outcome: &Outcome) -> Vec<String> {
     let diagnosis = &outcome.diagnosis;
-    let mut complaints = Vec::new();
-    if of_kind(exercise, outcome, Severity::Warning) > 0 {
-        complaints.push("the fault is still there".to_owned());
-    }
-    let others = diagnosis.findings.iter().filter(|finding| finding.kind != exercise.kind);
+    let left = exercise.faults.iter().filter(|fault| of_kind(fault, outcome, Severity::Warning) > 0);
+    let still = if exercise.faults.len() > 1 { "a fault is still there" } else { "the fault is still there" };
+    let mut complaints = vec![still.to_owned(); left.count()];
+    let others = diagnosis.findings.iter().filter(|finding| !exercise.is_about(&finding.kind));
     for finding in others.filter(|finding| finding.severity >= Severity::Warning) {
         let at = finding.culprit.at.as_ref().map(|at| format!(" at {}:{}", at.file, at.line)).unwrap_or_default();
         complaints.push(format!("there is a new fault: {}{at}: {}", finding.kind, finding.title));

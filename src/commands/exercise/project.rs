@@ -15,6 +15,8 @@ const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 const LOCK: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
 /// A crate of the bundled database, which is slow to optimize.
 const DATABASE: &str = "libsqlite3-sys";
+/// A driver for it that brings none of its own.
+const DRIVER: &str = "rusqlite";
 
 /// Files by their path in the project.
 pub(super) struct Project {
@@ -43,6 +45,14 @@ impl Project {
             ("src/workload/figures.rs", figures),
         ];
         Ok(Project { files: files.into_iter().map(|(name, text)| (name.to_owned(), text)).collect() })
+    }
+
+    /// The service of `source` with everything else as it is shipped: tasks are compared by the workload's lines.
+    pub(super) fn solved(exercise: &Exercise, source: &str) -> Result<Project, Failure> {
+        let mut project = Project::code(exercise, exercise.scenario.fault_source)?;
+        let service = Project::code(exercise, source)?;
+        project.put(Path::new(MAIN), service.text(MAIN).to_owned());
+        Ok(project)
     }
 
     /// What a learner gets: the faulty program, its ticket, and what to do.
@@ -141,11 +151,15 @@ fn manifest(name: &str, code: &str) -> Result<String, Failure> {
     );
     let mut database = false;
     for (krate, value) in wanted {
-        if !code.contains(&format!("{}::", krate.replace('-', "_"))) {
+        if !names(code, &krate.replace('-', "_")) {
             continue;
         }
-        database |= krate == "sqlx";
+        database |= ["sqlx", DRIVER].contains(&krate.as_str());
         let mut entry = toml::Table::new();
+        // In the tree of the tool sqlx brings the database along.
+        if krate == DRIVER {
+            entry.insert("features".to_owned(), vec!["bundled"].into());
+        }
         if let Some(value) = value.as_table() {
             entry.extend(
                 value
@@ -176,6 +190,13 @@ fn manifest(name: &str, code: &str) -> Result<String, Failure> {
     }
     text.push_str("\n# A workspace of its own, wherever it lies.\n[workspace]\n");
     Ok(text)
+}
+
+/// Whether `code` uses a path or a name that begins with this crate's.
+fn names(code: &str, krate: &str) -> bool {
+    let after = |rest: &str| rest.starts_with("::") || rest.starts_with(" as ");
+    let before = |text: &str| !text.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    code.match_indices(krate).any(|(at, _)| before(&code[..at]) && after(&code[at + krate.len()..]))
 }
 
 fn config() -> Result<String, Failure> {
@@ -210,7 +231,7 @@ fn readme(exercise: &Exercise) -> Result<String, Failure> {
          cargo build && {record}\n```\n\n\
          ## Say\n\n\
          Name the kind of fault, the line to blame and the function whose task it is, in `answer.toml` or with the check.\n\
-         The line counts as it was laid out, two lines more or less.\n\n\
+         The line counts as it was laid out, two lines more or less. Say `none` for a line or task that there is not.\n\n\
          ```sh\npollscope exercise check {name} --kind KIND --at src/main.rs:LINE --task FUNCTION\n```\n\n\
          ## Mend\n\n\
          The check builds your program, lets it work beside one that was mended before, and asks for the same work: the\n\
@@ -227,6 +248,6 @@ const ANSWERS: &str = "\
 kind = \"\"
 # The line to blame, in the program as it was laid out: \"src/main.rs:1\".
 at = \"\"
-# The function whose task is to blame.
+# The function whose task is to blame. \"none\", here and above, if the program is not.
 task = \"\"
 ";
