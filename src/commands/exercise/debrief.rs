@@ -2,7 +2,8 @@
 
 use super::content::Exercise;
 use super::project::{MAIN, Project, WORKLOAD};
-use crate::commands::Failure;
+use crate::commands::{Failure, terminal};
+use pollscope::report::hanging;
 use std::fmt::Write;
 
 /// Lines around a change that are shown with it.
@@ -19,8 +20,9 @@ pub(super) fn debrief(exercise: &Exercise) -> Result<String, Failure> {
     let listed = pollscope_scenarios::all().iter().any(|one| one.name == scenario.name);
     let was = if listed { format!("the scenario {}, ", scenario.name) } else { String::new() };
     let mut text = format!("\nSolved. This was {was}a case of {case}.\n");
-    let _ = write!(text, "\nWhat would have misled you\n  {}\n", exercise.lied);
-    let _ = write!(text, "\nLesson\n  {}\n", exercise.lesson);
+    for (head, told) in [("What would have misled you", &exercise.lied), ("Lesson", &exercise.lesson)] {
+        let _ = write!(text, "\n{head}\n{}", hanging("  ", told, terminal::prose_columns()));
+    }
     let file = if exercise.innocent() { WORKLOAD } else { MAIN };
     let _ = write!(text, "\nHow it was mended elsewhere\n{}", diff(fault.text(file), cure.text(file)));
     if let Some((first_try, _)) = &exercise.first_try {

@@ -19,10 +19,12 @@ const DATABASE: &str = "libsqlite3-sys";
 const DRIVER: &str = "rusqlite";
 
 /// Files by their path in the project.
+#[derive(Clone)]
 pub(super) struct Project {
     files: Vec<(String, String)>,
 }
 
+const MANIFEST: &str = "Cargo.toml";
 /// Where the program of the learner lies.
 pub(super) const MAIN: &str = "src/main.rs";
 /// The workload, which stays as it was shipped.
@@ -37,7 +39,7 @@ impl Project {
         let figures = figures(pollscope_scenarios::FIGURES);
         let all = format!("{}{}", parts.main, parts.workload);
         let files = vec![
-            ("Cargo.toml", manifest(&exercise.name, &all)?),
+            (MANIFEST, manifest(&exercise.name, &all)?),
             ("Cargo.lock", LOCK.to_owned()),
             (".cargo/config.toml", config()?),
             (MAIN, parts.main),
@@ -73,6 +75,13 @@ impl Project {
     /// Every file.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// Calls the package `name`. Cargo tells packages of one target folder apart by their names and not by where they
+    /// lie, and takes the last one that was built for any other of its name.
+    pub(super) fn rename(&mut self, exercise: &Exercise, name: &str) {
+        let manifest = self.text(MANIFEST).replacen(&package_head(&exercise.name), &package_head(name), 1);
+        self.put(Path::new(MANIFEST), manifest);
     }
 
     /// Adds a file, or replaces it.
@@ -140,15 +149,18 @@ struct Package {
     version: String,
 }
 
+fn package_head(name: &str) -> String {
+    format!("[package]\nname = \"{name}\"\n")
+}
+
 /// `Cargo.toml`, with the dependencies that `code` names, in the versions of the lock file.
 fn manifest(name: &str, code: &str) -> Result<String, Failure> {
     let damaged = |error| Failure::cannot("read the versions this tool was built with", error);
     let locked: Locked = toml::from_str(LOCK).map_err(damaged)?;
     let package: toml::Table = toml::from_str(pollscope_scenarios::PACKAGE).map_err(damaged)?;
     let wanted = package.get("dependencies").and_then(toml::Value::as_table).into_iter().flatten();
-    let mut text = format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n[dependencies]\n"
-    );
+    let head = package_head(name);
+    let mut text = format!("{head}version = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n[dependencies]\n");
     let mut database = false;
     for (krate, value) in wanted {
         if !names(code, &krate.replace('-', "_")) {
