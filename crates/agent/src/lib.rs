@@ -55,6 +55,7 @@ mod session;
 mod slots;
 mod stack;
 mod table;
+mod task_number;
 #[cfg(feature = "tracing")]
 mod trace;
 mod wakes;
