@@ -2,6 +2,7 @@
 //! them.
 
 use crate::stack::RawStack;
+use crate::table::Entry;
 #[cfg(feature = "tracing")]
 use crate::trace::user_spans::Live;
 use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
@@ -98,6 +99,13 @@ pub(crate) enum What {
         task: TaskId,
         duration: Nanos,
     },
+    /// What the thread's table has no place for: one poll of a task, or several.
+    PolledOnce {
+        task: TaskId,
+        since: Nanos,
+        duration: Nanos,
+    },
+    Polled(Box<Entry>),
     Delay {
         task: TaskId,
         delay: Nanos,
@@ -189,3 +197,6 @@ pub(crate) enum What {
         held: Box<HeldLock>,
     },
 }
+
+// A minute of a busy program is many of these.
+const _: () = assert!(size_of::<Raw>() <= 104, "what is large goes into a box");
