@@ -2,6 +2,7 @@
 
 mod here;
 mod modules;
+mod prologue;
 mod running;
 mod sleeping;
 #[cfg(test)]
@@ -30,9 +31,15 @@ pub(crate) struct RawStack {
     pub(crate) bytes: Vec<u8>,
 }
 
-#[cfg(feature = "tracing")]
 impl RawStack {
+    /// The eight bytes at an address, if they were copied.
+    fn word(&self, at: u64) -> Option<u64> {
+        let offset = usize::try_from(at.checked_sub(self.base)?).ok()?;
+        Some(u64::from_le_bytes(self.bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?))
+    }
+
     /// One of several stacks that were copied into one buffer, with its own bytes.
+    #[cfg(feature = "tracing")]
     pub(crate) fn new(look: &Look, bytes: Vec<u8>) -> RawStack {
         RawStack { pc: look.pc, sp: look.sp, fp: look.fp, lr: look.lr, base: look.sp, bytes }
     }

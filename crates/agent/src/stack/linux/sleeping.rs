@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::unwind::Unwinder;
-use super::{MOST_BYTES, RawStack, ThreadBounds};
+use super::unwind::{Needy, Unwinder};
+use super::{MOST_BYTES, RawStack, ThreadBounds, prologue};
 
 /// How far above the stack pointer a saved frame pointer is looked for.
 const SEARCH: u64 = 4 * 1024;
@@ -120,24 +120,49 @@ fn read_own(at: u64, length: usize) -> Option<Vec<u8>> {
 /// Unwinds a stack whose frame pointer is not known.
 pub(super) fn unwind(unwinder: &mut Unwinder, stack: &RawStack) -> Vec<u64> {
     // Most code does not need the frame pointer: zero says so where it does.
-    let (mut longest, root) = unwinder.unwind_to_root(stack);
+    let (known, root) = unwinder.unwind_to_root(stack);
     if root {
-        return longest;
+        return known;
     }
+    let needy = unwinder.needs_frame_pointer(stack);
+    match needy.as_ref().and_then(|needy| frame_pointer(unwinder, stack, needy)) {
+        Some(fp) => unwinder.unwind_with(stack, fp, 0).0,
+        None => search(unwinder, stack, needy.map_or(stack.sp, |needy| needy.sp), known),
+    }
+}
+
+/// The frame pointer as the innermost function that needs it has set it, where its code tells.
+fn frame_pointer(unwinder: &Unwinder, stack: &RawStack, needy: &Needy) -> Option<u64> {
+    if cfg!(not(target_arch = "x86_64")) {
+        return None;
+    }
+    let length = usize::try_from(needy.at.checked_sub(needy.start)?).ok()?.min(prologue::MOST_CODE);
+    let distance = prologue::distance(&read_own(needy.start, length)?)?;
+    let returns: Vec<(u64, u64)> = distance
+        .step_by(8)
+        .map(|distance| needy.sp + distance)
+        .filter_map(|fp| Some((fp, stack.word(fp + 8).filter(|back| unwinder.is_code(*back))?)))
+        .collect();
+    match returns[..] {
+        [(fp, _)] => Some(fp),
+        // Which of several places the alignment does not tell, but a call of this very function does.
+        _ => returns.iter().find(|(_, back)| called(*back) == Some(needy.start)).map(|(fp, _)| *fp),
+    }
+}
+
+/// Unwinds with each word that may be the frame pointer, until one leads to where the thread began.
+fn search(unwinder: &mut Unwinder, stack: &RawStack, from: u64, known: Vec<u64>) -> Vec<u64> {
+    let mut longest = known;
     // Where the innermost frame's caller keeps its frame pointer chain, [a] is the next
     // frame pointer further up and [a+8] a return address. Ascending, so that the first
     // that fits is the innermost and skips no frame.
     let end = stack.base + stack.bytes.len() as u64;
-    let word = |at: u64| {
-        let offset = usize::try_from(at.checked_sub(stack.base)?).ok()?;
-        Some(u64::from_le_bytes(stack.bytes.get(offset..offset.checked_add(8)?)?.try_into().ok()?))
-    };
     let mut slots: Vec<u64> = Vec::new();
-    let mut at = stack.sp.next_multiple_of(8);
-    while at < end.min(stack.sp + SEARCH) {
+    let mut at = from.next_multiple_of(8);
+    while at < end.min(from + SEARCH) {
         slots.push(at);
         // Nor need the chain start nearby: a saved frame pointer can point far up.
-        if let Some(to) = word(at).filter(|to| *to > at && *to < end && to % 8 == 0) {
+        if let Some(to) = stack.word(at).filter(|to| *to > at && *to < end && to % 8 == 0) {
             slots.push(to);
         }
         at += 8;
@@ -145,20 +170,20 @@ pub(super) fn unwind(unwinder: &mut Unwinder, stack: &RawStack) -> Vec<u64> {
     slots.sort_unstable();
     slots.dedup();
     let looks_like_frame = |a: u64, unwinder: &Unwinder| {
-        word(a).is_some_and(|next| next == 0 || (next > a && next < end))
-            && word(a + 8).is_some_and(|back| unwinder.is_code(back))
+        stack.word(a).is_some_and(|next| next == 0 || (next > a && next < end))
+            && stack.word(a + 8).is_some_and(|back| unwinder.is_code(back))
     };
     // A return address right behind a call of the very function that needs the frame pointer is no guess.
     let callee = longest.last().copied().unwrap_or(stack.pc);
     let calls: Vec<u64> = slots
         .iter()
         .copied()
-        .filter(|a| word(a + 8).is_some_and(|back| unwinder.is_code(back) && calls(back, callee)))
+        .filter(|a| stack.word(a + 8).is_some_and(|back| unwinder.is_code(back) && calls(back, callee)))
         .collect();
     // A frame pointer need not begin a chain: code that keeps its locals by it, in a
     // program built without chains, saves whatever its caller had there.
     let (chains, rest): (Vec<u64>, Vec<u64>) = slots.into_iter().partition(|a| looks_like_frame(*a, unwinder));
-    let returns = rest.into_iter().filter(|a| word(a + 8).is_some_and(|back| unwinder.is_code(back)));
+    let returns = rest.into_iter().filter(|a| stack.word(a + 8).is_some_and(|back| unwinder.is_code(back)));
     let candidates: Vec<u64> = calls.into_iter().chain(chains).chain(returns).collect();
     for a in candidates {
         let (addresses, root) = unwinder.unwind_with(stack, a, 0);

@@ -1,6 +1,7 @@
 //! Unwinding a copied stack with the unwind tables that are mapped anyway.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use framehop::{
@@ -8,8 +9,7 @@ use framehop::{
     Unwinder as _, UnwinderNative,
 };
 
-use super::RawStack;
-use super::modules;
+use super::{RawStack, modules, prologue};
 
 /// Deeper stacks are cut: the innermost frames name the culprit.
 pub(crate) const MAX_FRAMES: usize = 128;
@@ -24,6 +24,8 @@ pub(crate) struct Unwinder {
     cache: CacheNative<MayAllocateDuringUnwind>,
     /// Executable ranges, ascending.
     code: Vec<(u64, u64)>,
+    /// Where each module with unwind tables lies, with the index of its tables and where that is mapped.
+    tables: Vec<(Range<u64>, u64, Sections)>,
     /// The return address every thread of the C library's starts from, once learnt.
     thread_root: Option<u64>,
     entry: u64,
@@ -40,6 +42,7 @@ impl Unwinder {
             framehop: UnwinderNative::new(),
             cache: CacheNative::new(),
             code: Vec::new(),
+            tables: Vec::new(),
             thread_root: None,
             entry,
             generation: (u64::MAX, u64::MAX),
@@ -52,9 +55,9 @@ impl Unwinder {
             .name("pollscope-probe".to_owned())
             .spawn(|| super::ThreadBounds::current().and_then(|b| super::here::capture_here(&b)));
         if let Some(stack) = probe.ok().and_then(|p| p.join().ok()).flatten() {
-            let (addresses, ended) = unwinder.run(&stack, stack.fp, stack.lr);
-            if ended && addresses.len() > 2 {
-                unwinder.thread_root = addresses.last().copied();
+            let run = unwinder.run(&stack, stack.fp, stack.lr);
+            if run.ended && run.addresses.len() > 2 {
+                unwinder.thread_root = run.addresses.last().copied();
             }
         }
         unwinder
@@ -73,6 +76,7 @@ impl Unwinder {
         self.generation = generation;
         self.framehop = UnwinderNative::new();
         self.code.clear();
+        self.tables.clear();
         for module in modules::mapped_with_unwind_sections() {
             self.code.extend_from_slice(&module.code);
             let Some(s) = module.unwind else { continue };
@@ -80,6 +84,7 @@ impl Unwinder {
                 let at = at.wrapping_sub(module.bias);
                 at..at.wrapping_add(len as u64)
             };
+            self.tables.push((module.start..module.end, s.hdr_at, s.hdr.clone()));
             let info = ExplicitModuleSectionInfo {
                 base_svma: module.start.wrapping_sub(module.bias),
                 eh_frame_svma: Some(svma(s.frame_at, s.frame.len())),
@@ -117,7 +122,7 @@ impl Unwinder {
 
     /// The same with another guess at the frame pointer and link register.
     pub(super) fn unwind_with(&mut self, stack: &RawStack, fp: u64, lr: u64) -> (Vec<u64>, bool) {
-        let (mut addresses, ended) = self.run(stack, fp, lr);
+        let Run { mut addresses, ended, .. } = self.run(stack, fp, lr);
         // A wrong frame pointer can end an unwind too (a zero on the stack), hence the
         // demand for the one address a whole stack must end with.
         let root = ended
@@ -131,26 +136,45 @@ impl Unwinder {
         (addresses, root)
     }
 
-    /// Addresses as `unwind` gives them, and whether the tables said the stack ends there.
-    fn run(&mut self, stack: &RawStack, fp: u64, lr: u64) -> (Vec<u64>, bool) {
-        let mut read = |at: u64| {
-            let offset = at.checked_sub(stack.base).and_then(|o| usize::try_from(o).ok()).ok_or(())?;
-            let bytes = stack.bytes.get(offset..offset.checked_add(8).ok_or(())?).ok_or(())?;
-            Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| ())?))
-        };
-        let regs = registers(stack.pc, stack.sp, fp, lr, self.framehop.max_known_code_address());
-        let mut frames = self.framehop.iter_frames(stack.pc, regs, &mut self.cache, &mut read);
-        let mut addresses = Vec::with_capacity(32);
-        while addresses.len() < MAX_FRAMES {
-            match frames.next() {
-                Ok(Some(FrameAddress::InstructionPointer(pc))) => addresses.push(pc),
-                Ok(Some(FrameAddress::ReturnAddress(at))) => addresses.push(at.get() - 1),
-                Ok(None) => return (addresses, true),
-                Err(_) => break,
-            }
-        }
-        (addresses, false)
+    /// Of a stack whose frame pointer is not known: the innermost function that needs it (its start and where it calls) and
+    /// the stack pointer while it calls.
+    pub(super) fn needs_frame_pointer(&mut self, stack: &RawStack) -> Option<Needy> {
+        let run = self.run(stack, 0, 0);
+        let at = *run.addresses.last()?;
+        let (_, mapped, header) = self.tables.iter().find(|(module, ..)| module.contains(&at))?;
+        Some(Needy { start: prologue::function_start(header, *mapped, at)?, at, sp: run.sp })
     }
+
+    /// Addresses as `unwind` gives them, and how it came to an end.
+    fn run(&mut self, stack: &RawStack, fp: u64, lr: u64) -> Run {
+        let mut regs = registers(stack.pc, stack.sp, fp, lr, self.framehop.max_known_code_address());
+        let mut run = Run { addresses: Vec::with_capacity(32), ended: false, sp: stack.sp };
+        let mut frame = Some(FrameAddress::from_instruction_pointer(stack.pc));
+        while let Some(at) = frame.filter(|_| run.addresses.len() < MAX_FRAMES) {
+            run.addresses.push(at.address_for_lookup());
+            run.sp = regs.sp();
+            let next = self.framehop.unwind_frame(at, &mut regs, &mut self.cache, &mut |at| stack.word(at).ok_or(()));
+            run.ended = next == Ok(None);
+            frame = next.ok().flatten().and_then(FrameAddress::from_return_address);
+        }
+        run
+    }
+}
+
+/// An unwind that was carried as far as it goes.
+struct Run {
+    addresses: Vec<u64>,
+    /// The tables said that the stack ends here, or the frame pointer was needed and is zero.
+    ended: bool,
+    /// The stack pointer in the last frame.
+    sp: u64,
+}
+
+/// A function that cannot be unwound without the frame pointer.
+pub(super) struct Needy {
+    pub(super) start: u64,
+    pub(super) at: u64,
+    pub(super) sp: u64,
 }
 
 #[cfg(target_arch = "x86_64")]
