@@ -16,6 +16,7 @@ use crate::session::{self, Session};
 use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
 use crate::stack::{Unwinder, generation, mapped};
 use crate::table::{Entry, Table};
+use crate::ticks::Keeper;
 use locks::Locks;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
@@ -108,9 +109,11 @@ pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
         failed: false,
     };
     drain.introduce(begun);
+    let mut ticks = Keeper::new(clock::exact);
     loop {
         let last = session.stop.load(Ordering::Acquire);
-        let begun = clock::now();
+        let begun = clock::exact();
+        ticks.turn();
         drain.turn(last);
         if last {
             break;
@@ -118,8 +121,8 @@ pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
         CALLED.store(false, Ordering::Release);
         loop {
             // Called in the middle of its rest, it takes what there is and rests on.
-            std::thread::park_timeout(EVERY.saturating_sub(Duration::from_nanos(clock::now() - begun)));
-            let rested = clock::now() - begun >= EVERY.as_nanos() as u64;
+            std::thread::park_timeout(EVERY.saturating_sub(Duration::from_nanos(clock::exact() - begun)));
+            let rested = clock::exact() - begun >= EVERY.as_nanos() as u64;
             if rested || session.stop.load(Ordering::Acquire) {
                 break;
             }
@@ -216,11 +219,11 @@ impl Drain {
             let idle = self.idle.ripe(now, last, &mut self.unwinder);
             idle.into_iter().for_each(|event| self.write(event));
         }
-        if last || now - self.window >= WINDOW {
+        if last || now.saturating_sub(self.window) >= WINDOW {
             self.summarize(&slots, now);
             slots.iter().zip(ended).filter(|(_, ended)| *ended).for_each(|(slot, _)| self.part(slot, now));
         }
-        if last || now - self.second >= SECOND {
+        if last || now.saturating_sub(self.second) >= SECOND {
             self.account(now);
         }
         if !self.failed {
@@ -239,7 +242,7 @@ impl Drain {
         for slot in &slots {
             // A thread may note faster than it is read: what comes after this turn began is the next one's.
             slot.take(|raw| {
-                let goes_on = raw.at <= now;
+                let goes_on = raw.at <= now + SETTLED;
                 batch.push((slot.tid, raw));
                 goes_on
             });

@@ -56,6 +56,7 @@ mod slots;
 mod stack;
 mod table;
 mod task_number;
+mod ticks;
 #[cfg(feature = "tracing")]
 mod trace;
 mod wakes;
