@@ -1,11 +1,10 @@
 //! A borrow of a `watch` channel that is kept over an `.await` is named where it stops a thread; short borrows, slow
 //! senders and crowds are not.
 
-use crate::tool::{command, program};
+use crate::tool::{diagnosed, recorder};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 use tempfile::tempdir;
 
 const SOURCE: &str = "tests/programs/borrows.rs";
@@ -13,33 +12,22 @@ const KIND: &str = "watch-borrow-across-await";
 const RUNTIMES: [&str; 2] = ["current_thread", "two"];
 
 /// Records programs for three seconds, all at once, and gives what was found.
-fn diagnosed<const N: usize>(names: [&'static str; N]) -> Vec<(&'static str, &'static str, Value)> {
+fn found<const N: usize>(names: [&'static str; N]) -> Vec<(&'static str, &'static str, Value)> {
     let place = tempdir().unwrap();
     let both = names.iter().flat_map(|name| RUNTIMES.map(|runtime| (*name, runtime)));
-    let started: Vec<_> = both.map(|(name, runtime)| (name, runtime, start(place.path(), name, runtime))).collect();
-    let ended = started.into_iter().map(|(name, runtime, recorder)| {
-        let output = recorder.wait_with_output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        (name, runtime, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
-    });
-    ended.collect()
-}
-
-fn start(place: &Path, name: &str, runtime: &str) -> std::process::Child {
-    command(place)
-        .args(["record", "--seconds", "3", "--format", "json", "--out", &format!("{name}-{runtime}"), "--"])
-        .arg(program("borrows"))
-        .args([name, runtime])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    let started: Vec<_> = both
+        .map(|(name, runtime)| {
+            let mut recorder = recorder(place.path(), "borrows", &[name, runtime], Some(3));
+            (name, runtime, recorder.spawn().unwrap())
+        })
+        .collect();
+    started.into_iter().map(|(name, runtime, recorder)| (name, runtime, diagnosed(recorder))).collect()
 }
 
 #[test]
 fn a_borrow_that_is_kept_over_an_await_is_named() {
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE)).unwrap();
-    for (name, runtime, diagnosis) in diagnosed(["kept", "kept_and_read"]) {
+    for (name, runtime, diagnosis) in found(["kept", "kept_and_read"]) {
         let findings = diagnosis["findings"].as_array().unwrap();
         let kinds: Vec<_> = findings.iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, [KIND], "{name} on {runtime}: {diagnosis:#}");
@@ -58,7 +46,7 @@ fn a_borrow_that_is_kept_over_an_await_is_named() {
 
 #[test]
 fn what_is_borrowed_for_a_moment_is_not() {
-    for (name, runtime, diagnosis) in diagnosed(["short", "slow_change", "contended"]) {
+    for (name, runtime, diagnosis) in found(["short", "slow_change", "contended"]) {
         let findings = diagnosis["findings"].as_array().unwrap();
         let kinds: Vec<_> = findings.iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
         assert!(!kinds.contains(&KIND), "{name} on {runtime}: {diagnosis:#}");

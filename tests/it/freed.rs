@@ -1,10 +1,9 @@
 //! Deadlocks that a timeout or an abort has ended are told with what ended them; what only waited is met with silence.
 
-use crate::tool::{command, pollscope, program};
+use crate::tool::{diagnosed, pollscope, start};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use tempfile::tempdir;
 
 const SOURCE: &str = "tests/programs/freed.rs";
@@ -19,20 +18,6 @@ const STUCK: [(&str, u64, &str); 4] = [
 
 const MOVING: [&str; 4] = ["brief", "moved", "long_holder", "patient_holder"];
 
-/// Records a program until it ends; they sleep most of the time, so many run at once.
-fn start(place: &Path, name: &str) -> Child {
-    command(place)
-        .args(["record", "--format", "json", "--out", name, "--"])
-        .arg(program("freed"))
-        .arg(name)
-        // Built in this workspace they hold the collectors, so the recorder would not decide by itself.
-        .env("POLLSCOPE_TRACE", "1")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
 fn json(text: &[u8]) -> Value {
     serde_json::from_slice(text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(text)))
 }
@@ -41,9 +26,9 @@ fn json(text: &[u8]) -> Value {
 fn what_was_stuck_and_came_free_is_not_forgotten() {
     let place = tempdir().unwrap();
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE)).unwrap();
-    let started = STUCK.map(|(name, times, end)| (name, times, end, start(place.path(), name)));
+    let started = STUCK.map(|(name, times, end)| (name, times, end, start(place.path(), "freed", &[name], None)));
     for (name, times, end, recorder) in started {
-        let diagnosis = json(&recorder.wait_with_output().unwrap().stdout);
+        let diagnosis = diagnosed(recorder);
         let findings = diagnosis["findings"].as_array().unwrap();
         let kinds: Vec<_> = findings.iter().map(|finding| finding["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["lock-cycle"], "{name}: {diagnosis:#}");
@@ -62,9 +47,9 @@ fn what_was_stuck_and_came_free_is_not_forgotten() {
 #[test]
 fn what_only_waited_is_met_with_silence() {
     let place = tempdir().unwrap();
-    let started = MOVING.map(|name| (name, start(place.path(), name)));
+    let started = MOVING.map(|name| (name, start(place.path(), "freed", &[name], None)));
     for (name, recorder) in started {
-        let diagnosis = json(&recorder.wait_with_output().unwrap().stdout);
+        let diagnosis = diagnosed(recorder);
         let found = diagnosis["findings"].as_array().unwrap();
         assert!(found.iter().all(|finding| finding["severity"] == "info"), "{name}: {diagnosis:#}");
     }

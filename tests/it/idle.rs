@@ -1,13 +1,13 @@
 //! Tasks that stand still: where each awaits is told with its line, and a verdict is given only where one is due.
 
-use crate::tool::{command, program};
-use serde_json::Value;
+use crate::tool::{diagnosed, start};
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use tempfile::tempdir;
 
 const SOURCE: &str = "tests/programs/idle.rs";
+/// How long each is recorded.
+const SECONDS: Option<u64> = Some(4);
 const RUNTIMES: [&str; 2] = ["current_thread", "two"];
 
 const STUCK: [(&str, &str); 4] = [
@@ -29,27 +29,7 @@ const WELL: [&str; 8] = [
 ];
 
 /// Nothing moves, or only a thread could that never has: no fault is named, and nothing is called healthy.
-const UNKNOWN: [&str; 2] = ["waits_in_a_ring", "asked_by_a_thread"];
-
-/// Records a program for four seconds; they sleep most of the time, so many run at once.
-fn start(place: &Path, name: &str, runtime: &str) -> Child {
-    command(place)
-        .args(["record", "--seconds", "4", "--format", "json", "--out", &format!("{name}-{runtime}"), "--"])
-        .arg(program("idle"))
-        .args([name, runtime])
-        // Built in this workspace they hold the collectors, so the recorder would not decide by itself.
-        .env("POLLSCOPE_TRACE", "1")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-fn diagnosed(recorder: Child) -> Value {
-    let output = recorder.wait_with_output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
+const UNKNOWN: [&str; 3] = ["waits_in_a_ring", "asked_by_a_thread", "const_locks"];
 
 /// Lines of the source that end in a comment, and the comment.
 fn marks() -> Vec<(u64, String)> {
@@ -66,11 +46,13 @@ fn marks() -> Vec<(u64, String)> {
 #[test]
 fn where_a_task_awaits_is_told_with_its_line() {
     let place = tempdir().unwrap();
-    let started: Vec<_> = RUNTIMES.iter().map(|runtime| start(place.path(), "places", runtime)).collect();
-    let kinds = ["a message", "an answer", "a new value", "a notification", "the end", "a lock", "I/O", "a timer"];
+    let started: Vec<_> =
+        RUNTIMES.iter().map(|runtime| start(place.path(), "idle", &["places", runtime], SECONDS)).collect();
+    let kinds =
+        ["a message", "an answer", "a new value", "a notification", "the end", "a lock", "one of", "I/O", "a timer"];
     let wanted: Vec<(u64, String)> =
         marks().into_iter().filter(|(_, mark)| kinds.iter().any(|kind| mark.starts_with(kind))).collect();
-    assert_eq!(wanted.len(), 18, "{wanted:?}");
+    assert_eq!(wanted.len(), 20, "{wanted:?}");
     for recorder in started {
         let diagnosis = diagnosed(recorder);
         let idle = diagnosis["idle"].as_array().unwrap();
@@ -87,8 +69,10 @@ fn where_a_task_awaits_is_told_with_its_line() {
 fn what_stands_still_for_good_is_named_with_its_line() {
     let place = tempdir().unwrap();
     for runtime in RUNTIMES {
-        let started: Vec<_> =
-            STUCK.iter().map(|(name, kind)| (*name, *kind, start(place.path(), name, runtime))).collect();
+        let started: Vec<_> = STUCK
+            .iter()
+            .map(|(name, kind)| (*name, *kind, start(place.path(), "idle", &[name, runtime], SECONDS)))
+            .collect();
         for (name, kind, recorder) in started {
             let line = marks().into_iter().find(|(_, mark)| mark == name).map(|(line, _)| line).unwrap();
             let diagnosis = diagnosed(recorder);
@@ -107,8 +91,10 @@ fn what_may_still_move_is_not_accused() {
     for runtime in RUNTIMES {
         let well = WELL.iter().map(|name| (*name, true));
         let unknown = UNKNOWN.iter().map(|name| (*name, false));
-        let started: Vec<_> =
-            well.chain(unknown).map(|(name, well)| (name, well, start(place.path(), name, runtime))).collect();
+        let started: Vec<_> = well
+            .chain(unknown)
+            .map(|(name, well)| (name, well, start(place.path(), "idle", &[name, runtime], SECONDS)))
+            .collect();
         for (name, well, recorder) in started {
             let diagnosis = diagnosed(recorder);
             let harmful = diagnosis["findings"].as_array().unwrap().iter().any(|one| one["severity"] != "info");
@@ -118,6 +104,9 @@ fn what_may_still_move_is_not_accused() {
             let told = diagnosis["verdict"].as_str().unwrap();
             assert!(told == verdict || told == "environment", "{name} on {runtime}: {diagnosis:#}");
             assert!(well || diagnosis["notes"].to_string().contains("nothing has moved"), "{name}: {diagnosis:#}");
+            let untraced =
+                diagnosis["notes"].to_string().contains("2 of them wait for locks that tokio does not trace");
+            assert_eq!(untraced, name == "const_locks", "{name}: {diagnosis:#}");
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Locks taken in contradicting orders are named with their lines, although nothing hung; what looks like it is met
 //! with silence.
 
-use crate::tool::{command, program};
+use crate::tool::{diagnosed, start};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use tempfile::tempdir;
 
 const SOURCE: &str = "tests/programs/orders.rs";
@@ -33,26 +32,6 @@ const SAFE: [&str; 15] = [
     "other_pairs",
 ];
 
-/// Records a program until it ends; they sleep most of the time, so many run at once.
-fn start(place: &Path, name: &str, runtime: &str) -> Child {
-    command(place)
-        .args(["record", "--format", "json", "--out", &format!("{name}-{runtime}"), "--"])
-        .arg(program("orders"))
-        .args([name, runtime])
-        // Built in this workspace they hold the collectors, so the recorder would not decide by itself.
-        .env("POLLSCOPE_TRACE", "1")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-fn diagnosed(recorder: Child) -> Value {
-    let output = recorder.wait_with_output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
 fn findings(diagnosis: &Value) -> Vec<&Value> {
     diagnosis["findings"].as_array().unwrap().iter().filter(|finding| finding["severity"] != "info").collect()
 }
@@ -62,8 +41,10 @@ fn orders_that_contradict_each_other_are_named_although_nothing_hung() {
     let place = tempdir().unwrap();
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE)).unwrap();
     for runtime in RUNTIMES {
-        let started: Vec<_> =
-            INVERTED.iter().map(|(name, locks)| (*name, *locks, start(place.path(), name, runtime))).collect();
+        let started: Vec<_> = INVERTED
+            .iter()
+            .map(|(name, locks)| (*name, *locks, start(place.path(), "orders", &[name, runtime], None)))
+            .collect();
         for (name, locks, recorder) in started {
             let mark = format!("// {name}");
             let marked = (1_u64..).zip(source.lines()).filter(|(_, line)| line.ends_with(&mark));
@@ -87,7 +68,8 @@ fn orders_that_contradict_each_other_are_named_although_nothing_hung() {
 fn orders_that_never_meet_are_met_with_silence() {
     let place = tempdir().unwrap();
     for runtime in RUNTIMES {
-        let started: Vec<_> = SAFE.iter().map(|name| (name, start(place.path(), name, runtime))).collect();
+        let started: Vec<_> =
+            SAFE.iter().map(|name| (name, start(place.path(), "orders", &[name, runtime], None))).collect();
         for (name, recorder) in started {
             let diagnosis = diagnosed(recorder);
             assert!(findings(&diagnosis).is_empty(), "{name} on {runtime}: {diagnosis:#}");

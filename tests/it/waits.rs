@@ -1,10 +1,10 @@
 //! Programs that wait for ever are named with their lines; programs that only wait for long are met with silence.
 
-use crate::tool::{command, program};
+use crate::tool;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::{TempDir, tempdir};
 
@@ -68,26 +68,14 @@ impl Recorded {
     /// Starts the program `name` of `example` for so many seconds.
     pub(crate) fn start(example: &str, name: &str, runtime: &str, seconds: u64) -> Recorded {
         let place = tempdir().unwrap();
-        let recorder = command(place.path())
-            .args(["record", "--seconds", &seconds.to_string(), "--format", "json", "--out", "out", "--"])
-            .arg(program(example))
-            .args([name, runtime])
-            // Built in this workspace they hold the collectors, so the recorder would not decide by itself.
-            .env("POLLSCOPE_TRACE", "1")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let recorder = tool::start(place.path(), example, &[name, runtime], Some(seconds));
         let sources = [example, "permits"].map(|file| format!("tests/programs/{file}.rs")).to_vec();
         let (name, runtime) = (name.to_owned(), runtime.to_owned());
         Recorded { name, runtime, sources, recorder, _place: place }
     }
 
     fn diagnosed(self) -> (Value, String) {
-        let output = self.recorder.wait_with_output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let diagnosis = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        (diagnosis, format!("{} on {}", self.name, self.runtime))
+        (tool::diagnosed(self.recorder), format!("{} on {}", self.name, self.runtime))
     }
 
     /// The lines that a comment marks with the program's name.

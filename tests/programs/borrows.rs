@@ -1,44 +1,13 @@
 //! Programs that borrow the value of a `watch` channel. The first argument chooses one; the second the runtime.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::time::Duration;
+mod runner;
+
+use runner::{ms, programs};
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
-/// Roots can keep what cannot be sent.
-type Program = fn() -> Pin<Box<dyn Future<Output = ()>>>;
-
-macro_rules! programs {
-    ($($name:ident),* $(,)?) => { [$((stringify!($name), (|| Box::pin($name())) as Program)),*] };
-}
-
 fn main() {
-    match std::env::args().nth(2).as_deref() {
-        Some("current_thread") => current_thread(),
-        _ => two_workers(),
-    }
-}
-
-#[pollscope_agent::main(flavor = "current_thread")]
-async fn current_thread() {
-    chosen()().await;
-}
-
-#[pollscope_agent::main(worker_threads = 2)]
-async fn two_workers() {
-    chosen()().await;
-}
-
-fn chosen() -> Program {
-    let programs = programs!(kept, kept_and_read, short, slow_change, contended);
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let found = programs.into_iter().find(|(known, _)| *known == name);
-    found.unwrap_or_else(|| panic!("no program {name}")).1
-}
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
+    runner::run(programs!(kept, kept_and_read, short, slow_change, contended));
 }
 
 // Those that never move again. A comment names the lines where.

@@ -1,29 +1,16 @@
 //! Programs that are stuck for seconds and come free, or only look so. The first argument chooses one.
 
-use std::future::Future;
-use std::pin::Pin;
+mod runner;
+
+use runner::{ms, programs};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Barrier, Mutex};
 use tokio::time::{sleep, timeout};
 
-type Program = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
 type Lock = Arc<Mutex<u64>>;
 
-macro_rules! programs {
-    ($($name:ident),* $(,)?) => { [$((stringify!($name), (|| Box::pin($name())) as Program)),*] };
-}
-
-#[pollscope_agent::main(worker_threads = 2)]
-async fn main() {
-    let programs = programs!(timed, again, aborted, left_behind, brief, moved, long_holder, patient_holder);
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let found = programs.into_iter().find(|(known, _)| *known == name);
-    found.unwrap_or_else(|| panic!("no program {name}")).1().await;
-}
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
+fn main() {
+    runner::run(programs!(timed, again, aborted, left_behind, brief, moved, long_holder, patient_holder));
 }
 
 /// Two tasks, each of which has one lock when it asks for the other's, which it does for so long.

@@ -3,56 +3,32 @@
 
 #![expect(clippy::unwrap_used, reason = "a program that cannot go on fails")]
 
+mod runner;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use runner::{ms, programs};
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as Lock};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Mutex, Notify, Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Barrier, Mutex, Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-type Program = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
-
-macro_rules! programs {
-    ($($name:ident),* $(,)?) => { [$((stringify!($name), (|| Box::pin($name())) as Program)),*] };
-}
-
-fn main() {
-    match std::env::args().nth(2).as_deref() {
-        Some("current_thread") => current_thread(),
-        _ => two_workers(),
-    }
-}
-
-#[pollscope_agent::main(flavor = "current_thread")]
-async fn current_thread() {
-    chosen()().await;
-}
-
-#[pollscope_agent::main(worker_threads = 2)]
-async fn two_workers() {
-    chosen()().await;
-}
-
 #[rustfmt::skip]
-fn chosen() -> Program {
-    let programs = programs!(
+fn main() {
+    runner::run(programs!(
         places,
         forgets_its_waker, notified_too_early, keeps_its_sender, blocks_the_end, waits_in_a_ring,
-        pends_on_purpose, serves, fed_by_a_thread, asked_by_a_thread, ends_slowly, in_a_collection, ends_tasks,
+        pends_on_purpose, const_locks, serves, fed_by_a_thread, asked_by_a_thread, ends_slowly, in_a_collection, ends_tasks,
         supervises, rests,
-    );
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let found = programs.into_iter().find(|(known, _)| *known == name);
-    found.unwrap_or_else(|| panic!("no program {name}")).1
-}
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
+    ));
 }
 
 /// One task for each way to await; a comment tells what its line is to be said to wait for.
@@ -118,6 +94,12 @@ async fn places() {
         }
         drop((unbounded, answer, value, news));
     });
+    tokio::spawn(async { join_all((0..40).map(|_| pending::<()>())).await }); // one of several futures
+    tokio::spawn(async {
+        let mut several = FuturesUnordered::new();
+        several.push(pending::<()>());
+        several.next().await // one of several futures
+    });
     sleep(ms(60_000)).await; // a timer
 }
 
@@ -156,6 +138,23 @@ async fn forgets_its_waker() {
     loop {
         sleep(ms(100)).await;
     }
+}
+
+/// Two tasks stop each other with locks that tokio does not trace, since they were made before any subscriber.
+async fn const_locks() {
+    static LEFT: Mutex<u64> = Mutex::const_new(1);
+    static RIGHT: Mutex<u64> = Mutex::const_new(2);
+    let met = Arc::new(Barrier::new(2));
+    let mut tasks = JoinSet::new();
+    for (first, second) in [(&LEFT, &RIGHT), (&RIGHT, &LEFT)] {
+        let met = met.clone();
+        tasks.spawn(async move {
+            let _held = first.lock().await;
+            met.wait().await;
+            *second.lock().await += 1; // const_locks
+        });
+    }
+    while tasks.join_next().await.is_some() {}
 }
 
 async fn notified_too_early() {

@@ -1,50 +1,21 @@
 //! Programs that take two locks at a time, and never meet. The first argument chooses one; the second the runtime.
 
-use std::future::Future;
-use std::pin::Pin;
+mod runner;
+
+use runner::{ms, programs};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Mutex, RwLock, Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
-type Program = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
 type Lock = Arc<Mutex<u64>>;
 
-macro_rules! programs {
-    ($($name:ident),* $(,)?) => { [$((stringify!($name), (|| Box::pin($name())) as Program)),*] };
-}
-
-fn main() {
-    match std::env::args().nth(2).as_deref() {
-        Some("current_thread") => current_thread(),
-        _ => two_workers(),
-    }
-}
-
-#[pollscope_agent::main(flavor = "current_thread")]
-async fn current_thread() {
-    chosen()().await;
-}
-
-#[pollscope_agent::main(worker_threads = 2)]
-async fn two_workers() {
-    chosen()().await;
-}
-
 #[rustfmt::skip]
-fn chosen() -> Program {
-    let programs = programs!(
+fn main() {
+    runner::run(programs!(
         once, by_turns, three, mixed, many_tasks, selected,
         gated, read_gated, gate_permit, tried, dropped, readers, spawned_after, joined, phases, alone, instances,
         sent_guard, joined_futures, gathered, other_pairs,
-    );
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let found = programs.into_iter().find(|(known, _)| *known == name);
-    found.unwrap_or_else(|| panic!("no program {name}")).1
-}
-
-fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
+    ));
 }
 
 fn pair() -> (Lock, Lock) {

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// A program: the work of a `main`.
-pub(crate) type Program = fn() -> Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A program: the work of a `main`, which can keep what cannot be sent.
+pub(crate) type Program = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// The list of programs of these names.
 macro_rules! programs {

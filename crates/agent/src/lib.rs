@@ -43,6 +43,8 @@ mod heartbeat;
 mod hooks;
 #[cfg(feature = "tracing")]
 mod idle;
+#[cfg(feature = "tracing")]
+mod moment;
 mod monitored;
 mod panics;
 mod raw;

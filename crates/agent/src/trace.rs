@@ -1,6 +1,7 @@
 //! tokio's tracing events -> wakes, locks, waits. One reading of them, behind two fronts: our own lean `Subscriber` for
 //! a program that has none, and a layer for one that has.
 
+mod alive;
 mod fields;
 #[cfg(feature = "layer")]
 pub(crate) mod layer;
@@ -18,15 +19,15 @@ use crate::self_wakes;
 use crate::session::Session;
 use crate::slots;
 use crate::wakes;
+use alive::Begin;
 use fields::{Fields, WakerFields, WakerOperation};
 use pollscope_recording::{Nanos, TaskId, WaitId};
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 use tracing_core::{Event, Metadata, span};
 
-/// A span of tokio's, packed into the 64 bits of its id, so that entering one needs no look-up.
+/// A span, packed into the 64 bits of its id: what it is, and its number. Entering one needs no look-up. The number of a
+/// span that is counted finds what is known of it in [`alive`]; that of any other task is tokio's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) u64);
 
@@ -62,6 +63,20 @@ impl Span {
     fn number(self) -> u64 {
         self.0 >> TAG_BITS
     }
+    /// tokio's number of a task; zero if that is no more.
+    fn task(self) -> TaskId {
+        match self.tag() {
+            TASK => self.number(),
+            _ => self.with(|task| task.task.load(Ordering::Relaxed)).unwrap_or(0),
+        }
+    }
+    fn is_task(self) -> bool {
+        matches!(self.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK)
+    }
+    /// Reads and changes what is known of a living span.
+    fn with<T>(self, body: impl FnOnce(&alive::Alive) -> T) -> Option<T> {
+        alive::with(self.number(), body)
+    }
     /// A task whose polls are told by its span.
     fn is_polled_here(self) -> bool {
         matches!(self.tag(), LOCAL_TASK | UNHOOKED_TASK)
@@ -69,50 +84,21 @@ impl Span {
     fn is_resource(self) -> bool {
         (LOCK..=OTHER_RESOURCE).contains(&self.tag())
     }
-    /// Whether its end matters, so that handles to it are counted.
+    /// Whether something is known of it until it ends, so that handles to it are counted.
     fn is_counted(self) -> bool {
-        matches!(self.tag(), LOCK | SEMAPHORE | CHANNEL | OPERATION | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK)
+        self.is_counted_resource() || matches!(self.tag(), OPERATION | USER) || (self.is_task() && self.tag() != TASK)
+    }
+    fn is_counted_resource(self) -> bool {
+        matches!(self.tag(), LOCK | SEMAPHORE | CHANNEL | OTHER_RESOURCE)
     }
 }
 
-static NEXT: AtomicU64 = AtomicU64::new(1);
+/// A span of which nothing is to be known.
+const NONE: Span = Span(OTHER);
 
-const SHARDS: usize = 64;
-
-/// What is known of a span that is alive and whose end matters.
-struct Alive {
-    handles: u64,
-    /// Of an operation.
-    operation: Operation,
-}
-
-/// An operation on a resource under way.
-#[derive(Clone, Copy, Default)]
-struct Operation {
-    /// tokio's name of it.
-    name: &'static str,
-    /// It was polled and is not ready.
-    waiting: bool,
-    /// The operation that is waited for: this one's number, or that of the one it is part of.
-    whole: u64,
-    /// Permits it asks for and has been given.
-    requested: u64,
-    obtained: u64,
-    /// Of a timer: when it fires.
-    until: Nanos,
-    /// When it was polled last.
-    polled: Nanos,
-    /// Of a taking of permits: the semaphore's number.
-    semaphore: u64,
-    /// Of a semaphore itself: the permits it began with.
-    capacity: u64,
-}
-
-static ALIVE: [Mutex<Option<HashMap<u64, Alive>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
-
-fn with_alive<T>(span: Span, body: impl FnOnce(&mut HashMap<u64, Alive>) -> T) -> T {
-    let mut shard = ALIVE[span.number() as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
-    body(shard.get_or_insert_default())
+/// Begins a span that is counted.
+fn begin(tag: u64, begin: Begin) -> Span {
+    alive::begin(begin).map_or(NONE, |number| Span::new(tag, number))
 }
 
 thread_local! {
@@ -133,9 +119,7 @@ fn innermost(wanted: impl Fn(Span) -> bool) -> Option<Span> {
 pub(crate) fn current_task() -> TaskId {
     slots::current()
         .and_then(slots::Slot::current_task)
-        .or_else(|| {
-            innermost(|span| matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK)).map(Span::number)
-        })
+        .or_else(|| innermost(Span::is_task).map(Span::task))
         .unwrap_or(0)
 }
 
@@ -160,7 +144,7 @@ pub(crate) fn new_span(session: &Session, attributes: &span::Attributes<'_>) -> 
         session.spans_seen.store(true, Ordering::Relaxed);
     }
     if slots::is_quiet() {
-        return Span::new(OTHER, NEXT.fetch_add(1, Ordering::Relaxed));
+        return NONE;
     }
     let mut fields = Fields::default();
     attributes.record(&mut fields);
@@ -168,22 +152,16 @@ pub(crate) fn new_span(session: &Session, attributes: &span::Attributes<'_>) -> 
         "runtime.spawn" => new_task(session, fields),
         "runtime.resource" => new_resource(&fields),
         _ => {
-            let span = Span::new(OPERATION, NEXT.fetch_add(1, Ordering::Relaxed));
             // The acquisition inside a lock's operation is made while that is entered.
-            let whole = innermost(|outer| outer.tag() == OPERATION && inside(fields.source)).unwrap_or(span).number();
-            keep(span, Operation { name: fields.source, whole, ..Operation::default() });
-            span
+            let whole = innermost(|outer| outer.tag() == OPERATION && inside(fields.source)).map_or(0, Span::number);
+            begin(OPERATION, Begin { name: fields.source, whole, ..Begin::default() })
         }
     }
 }
 
-fn keep(span: Span, operation: Operation) {
-    with_alive(span, |alive| alive.insert(span.0, Alive { handles: 1, operation }));
-}
-
 /// When a wait under way was polled last.
 pub(crate) fn last_polled(wait: WaitId) -> Option<Nanos> {
-    with_operation(Span::new(OPERATION, wait), |operation| operation.polled)
+    Span::new(OPERATION, wait).with(alive::Alive::polled)
 }
 
 /// Whether an operation is that of a semaphore, which may be inside another.
@@ -191,31 +169,27 @@ fn inside(source: &str) -> bool {
     source == "Acquire::new"
 }
 
-/// Reads and changes an operation under way.
-fn with_operation<T>(span: Span, body: impl FnOnce(&mut Operation) -> T) -> Option<T> {
-    with_alive(span, |alive| alive.get_mut(&span.0).map(|alive| body(&mut alive.operation)))
-}
-
 fn new_task(session: &Session, fields: Fields) -> Span {
     let tag = match fields.kind {
         "local" => LOCAL_TASK,
         "blocking" => BLOCKING_TASK,
-        "block_on" => return Span::new(OTHER, fields.task),
+        "block_on" => return NONE,
         _ if session.hooked.load(Ordering::Relaxed) => TASK,
         _ => UNHOOKED_TASK,
     };
-    let span = Span::new(tag, fields.task);
     // Tasks of the scheduler are told by the hooks; those the hooks do not see are told here. A worker thread is itself
     // a blocking closure of tokio's: it is no task of the program.
-    let worker = fields.file.is_some_and(|file| file.contains("/tokio-") && file.ends_with("worker.rs"));
-    if tag == TASK || worker {
+    if fields.file.is_some_and(|file| file.contains("/tokio-") && file.ends_with("worker.rs")) {
+        return NONE;
+    }
+    if tag == TASK {
         // Only its name is in no hook.
-        if let (false, Some(name), Some(slot)) = (worker, fields.name, slots::current()) {
+        if let (Some(name), Some(slot)) = (fields.name, slots::current()) {
             slot.note(clock::now(), What::Named { task: fields.task, name });
         }
-        return if worker { Span::new(OTHER, fields.task) } else { span };
+        return Span::new(TASK, fields.task);
     }
-    keep(span, Operation::default());
+    let span = begin(tag, Begin { task: fields.task, ..Begin::default() });
     let kind = match tag {
         LOCAL_TASK => "local",
         BLOCKING_TASK => "blocking",
@@ -230,22 +204,21 @@ fn new_task(session: &Session, fields: Fields) -> Span {
 }
 
 fn new_resource(fields: &Fields) -> Span {
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let owner = if fields.internal { innermost(Span::is_resource) } else { None };
-    let span = match (fields.concrete_type, owner) {
+    let tag = match (fields.concrete_type, owner) {
+        (_, Some(owner)) if owner.tag() == LOCK => return Span::new(PART_OF_LOCK, owner.number()),
+        (_, Some(owner)) if owner.tag() == SEMAPHORE => return Span::new(PART_OF_SEMAPHORE, owner.number()),
         // What is internal is made inside what it belongs to; only a channel's semaphore belongs to nothing traced.
-        ("Semaphore", None) if fields.internal => Span::new(CHANNEL, number),
-        (_, Some(owner)) if owner.tag() == LOCK => Span::new(PART_OF_LOCK, owner.number()),
-        (_, Some(owner)) if owner.tag() == SEMAPHORE => Span::new(PART_OF_SEMAPHORE, owner.number()),
-        ("Mutex" | "RwLock", _) => Span::new(LOCK, number),
-        ("Semaphore", _) if !fields.internal => Span::new(SEMAPHORE, number),
-        _ => Span::new(OTHER_RESOURCE, number),
+        ("Semaphore", None) if fields.internal => CHANNEL,
+        ("Mutex" | "RwLock", _) => LOCK,
+        ("Semaphore", _) if !fields.internal => SEMAPHORE,
+        _ => OTHER_RESOURCE,
     };
-    if span.is_counted() {
-        keep(span, Operation::default());
-        let kind = if span.tag() == CHANNEL { "Channel" } else { fields.concrete_type };
+    let span = begin(tag, Begin::default());
+    if span.is_resource() && tag != OTHER_RESOURCE {
+        let kind = if tag == CHANNEL { "Channel" } else { fields.concrete_type };
         if let Some(slot) = slots::current() {
-            slot.note(clock::now(), What::Made { resource: number, parent: 0, kind, made: fields.place() });
+            slot.note(clock::now(), What::Made { resource: span.number(), parent: 0, kind, made: fields.place() });
         }
     }
     span
@@ -257,16 +230,16 @@ pub(crate) fn enter(span: Span) {
     if span.tag() == USER {
         return user_spans::enter(span);
     }
-    if matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK) {
+    if span.is_task() {
         panics::entered();
     }
     entered(|spans| spans.push(span));
-    // Hooks set later may tell of it already.
-    if span.is_polled_here()
-        && let Some(slot) = slots::current()
-        && slot.current_task() != Some(span.number())
-    {
-        slot.poll_start(span.number(), wakes::take(span.number()), 0);
+    if span.is_polled_here() {
+        let task = span.task();
+        // Hooks set later may tell of it already.
+        if let Some(slot) = slots::current().filter(|slot| slot.current_task() != Some(task)) {
+            slot.poll_start(task, wakes::take(task), 0);
+        }
     }
 }
 
@@ -276,15 +249,15 @@ pub(crate) fn exit(span: Span) {
     if span.tag() == USER {
         return user_spans::exit(span);
     }
-    if matches!(span.tag(), TASK | LOCAL_TASK | BLOCKING_TASK | UNHOOKED_TASK) {
-        panics::left(span.number());
+    if span.is_task() {
+        panics::left(span.task());
         if std::thread::panicking() {
-            panics::escapes(span.number());
+            panics::escapes(span.task());
         }
     }
     if span.is_polled_here()
         && let Some(slot) = slots::current()
-        && slot.current_task() == Some(span.number())
+        && slot.current_task() == Some(span.task())
         && slot.is_polling_for(0)
     {
         slot.poll_end();
@@ -299,32 +272,21 @@ pub(crate) fn exit(span: Span) {
 /// One more handle to a span.
 #[inline]
 pub(crate) fn clone_span(span: Span) {
-    if span.tag() == USER {
-        return user_spans::clone(span);
-    }
     if span.is_counted() {
-        with_alive(span, |alive| {
-            if let Some(alive) = alive.get_mut(&span.0) {
-                alive.handles += 1;
-            }
-        });
+        alive::hold(span.number());
     }
 }
 
 /// One handle less; true when it was the last.
 pub(crate) fn close(span: Span) -> bool {
-    if span.tag() == USER {
-        return user_spans::close(span);
-    }
     if !span.is_counted() {
         return false;
     }
-    let ended = with_alive(span, |alive| {
-        let entry = alive.get_mut(&span.0)?;
-        entry.handles -= 1;
-        (entry.handles == 0).then(|| alive.remove(&span.0)).flatten()
-    });
-    let Some(ended) = ended else { return false };
+    let Some(ended) = alive::release(span.number()) else { return false };
+    if span.tag() == USER {
+        user_spans::ended();
+        return true;
+    }
     let (now, number) = (clock::now(), span.number());
     if let Some(slot) = slots::current() {
         match span.tag() {
@@ -332,9 +294,9 @@ pub(crate) fn close(span: Span) -> bool {
                 orders::dropped(number);
                 slot.note(now, What::Dropped { resource: number });
             }
-            OPERATION if ended.operation.waiting => slot.note(now, What::WaitEnd { wait: number, ready: false }),
-            OPERATION => {}
-            _ => slot.note(now, What::End { task: number }),
+            OPERATION if ended.waiting => slot.note(now, What::WaitEnd { wait: number, ready: false }),
+            OPERATION | OTHER_RESOURCE => {}
+            _ => slot.note(now, What::End { task: ended.task }),
         }
     }
     true
@@ -349,9 +311,9 @@ pub(crate) fn event(event: &Event<'_>, task_of: impl FnOnce(u64) -> Option<Span>
     if event.metadata().target() == "tokio::task::waker" {
         let mut fields = WakerFields::default();
         event.record(&mut fields);
-        let task = task_of(fields.task).filter(|task| matches!(task.tag(), TASK | LOCAL_TASK | UNHOOKED_TASK));
+        let task = task_of(fields.task).filter(|task| task.is_task() && task.tag() != BLOCKING_TASK);
         if let Some(task) = task {
-            waker(task.number(), fields.operation);
+            waker(task.task(), fields.operation);
         }
         return;
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use pollscope_recording::{Nanos, TaskId};
 
 use super::Idler;
+use super::leaf::Leaf;
 use crate::detect::Thresholds;
 use crate::model::Model;
 
@@ -18,6 +19,8 @@ pub(in crate::detect) struct Standstill {
     pub(in crate::detect) tasks: usize,
     /// Threads outside of every runtime, none of which has ever woken a task.
     pub(in crate::detect) threads: u64,
+    /// Tasks that wait for a lock that tokio tells nothing of.
+    pub(in crate::detect) untraced: usize,
 }
 
 impl Standstill {
@@ -27,8 +30,15 @@ impl Standstill {
             0 => "nothing that could be seen can wake one of them",
             _ => "only a thread outside of tokio could wake one of them, and none has so far",
         };
+        let untraced = match self.untraced {
+            0 => String::new(),
+            tasks => format!(
+                "; {tasks} of them wait for locks that tokio does not trace (those made by `const_new`), so nobody sees \
+                 who holds these"
+            ),
+        };
         format!(
-            "nothing has moved for {:.1} s: each of {} tasks that are alive waits for another; {outside}",
+            "nothing has moved for {:.1} s: each of {} tasks that are alive waits for another; {outside}{untraced}",
             now.saturating_sub(self.since) as f64 / 1e9,
             self.tasks,
         )
@@ -57,8 +67,11 @@ pub(super) fn judge(model: &Model, idlers: &[Idler<'_>], thresholds: &Thresholds
     if foreign.wakes > 0 {
         return None;
     }
-    (long && alive.iter().all(|task| standing.contains(task))).then_some(Standstill {
+    let traced = |task: TaskId| model.waits.values().any(|wait| wait.task == task);
+    let untraced = |idler: &&Idler<'_>| idler.only(Leaf::Turn).is_some() && !traced(idler.task);
+    (long && alive.iter().all(|task| standing.contains(task))).then(|| Standstill {
         since,
+        untraced: idlers.iter().filter(untraced).count(),
         tasks: alive.len(),
         threads: foreign.threads,
     })

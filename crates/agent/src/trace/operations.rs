@@ -3,8 +3,8 @@
 use super::fields::Fields;
 use super::orders;
 use super::{
-    CHANNEL, LOCK, OPERATION, OTHER_RESOURCE, PART_OF_LOCK, PART_OF_SEMAPHORE, SEMAPHORE, Span, current_task, entered,
-    innermost, user_spans, with_operation,
+    CHANNEL, LOCK, OPERATION, OTHER_RESOURCE, PART_OF_LOCK, PART_OF_SEMAPHORE, SEMAPHORE, Span, alive, current_task,
+    entered, innermost, user_spans,
 };
 use crate::clock;
 use crate::raw::What;
@@ -25,8 +25,8 @@ pub(super) fn polled(fields: &Fields) {
     match resource.tag() {
         PART_OF_SEMAPHORE => {
             // The whole is ready too when its semaphore was closed; only what its part obtained was taken.
-            let whole = with_operation(operation, |part| part.whole).unwrap_or(operation.number());
-            with_operation(Span::new(OPERATION, whole), |whole| whole.obtained = u64::from(ready));
+            let whole = operation.with(|part| part.whole.load(Ordering::Relaxed)).unwrap_or(operation.number());
+            Span::new(OPERATION, whole).with(|whole| whole.obtained.store(ready.into(), Ordering::Relaxed));
             return;
         }
         LOCK | SEMAPHORE | CHANNEL | OTHER_RESOURCE => {}
@@ -36,28 +36,34 @@ pub(super) fn polled(fields: &Fields) {
     if ready && resource.tag() == LOCK {
         orders::ready(resource.number());
     }
-    let Some((before, now)) = with_operation(operation, |operation| {
-        let (before, now) = (*operation, clock::now());
-        (operation.waiting, operation.polled) = (!ready, now);
+    let now = clock::now();
+    let Some(before) = operation.with(|operation| {
+        operation.polled.store(now, Ordering::Relaxed);
         if resource.tag() == SEMAPHORE {
-            operation.semaphore = resource.number();
+            operation.semaphore.store(resource.number(), Ordering::Relaxed);
         }
-        (before, now)
+        Before {
+            waiting: operation.waiting.swap(!ready, Ordering::Relaxed),
+            requested: operation.requested.load(Ordering::Relaxed),
+            obtained: operation.obtained.load(Ordering::Relaxed),
+            until: operation.until.load(Ordering::Relaxed),
+        }
     }) else {
         return;
     };
+    let name = alive::name(operation.number());
     let (wait, resource_id, task) = (operation.number(), resource.number(), current_task());
     if ready && resource.tag() == LOCK {
         // Who takes it is told next, and without this operation.
-        LAST_READY.set((resource_id, before.name));
+        LAST_READY.set((resource_id, name));
     }
     if ready && resource.tag() == SEMAPHORE && before.obtained > 0 {
         // Permits can be forgotten, and their takers end: then only this tells where they went.
         let bounds = slot.bounds.filter(|_| is_sampled(resource_id, now));
         let stack = bounds.as_ref().and_then(capture_here).map(Box::new);
-        let (permits, owned) = (before.requested.max(1), is_owned(before.name));
+        let (permits, owned) = (before.requested.max(1), is_owned(name));
         slot.note(now, What::Acquired { resource: resource_id, task, permits, owned, stack });
-        if with_operation(resource, |semaphore| semaphore.capacity) == Some(1) {
+        if is_single(resource) {
             orders::ready(resource_id);
             orders::taken(slot, resource_id, false, now);
         }
@@ -72,11 +78,24 @@ pub(super) fn polled(fields: &Fields) {
     // The await stack of the user is on the thread right now, and nowhere later. What ends by itself needs none.
     let bounds = slot.bounds.as_ref().filter(|_| resource.tag() != OTHER_RESOURCE);
     let stack = bounds.and_then(capture_here).map(Box::new);
-    let operation = if resource.tag() == CHANNEL { "mpsc::Sender::send" } else { before.name };
+    let operation = if resource.tag() == CHANNEL { "mpsc::Sender::send" } else { name };
     if let Some(spans) = bounds.and_then(|_| user_spans::of_poll(slot)) {
         slot.note(now, What::InSpans { task, wait, spans });
     }
     slot.note(now, What::Wait { wait, resource: resource_id, task, operation, until: before.until, stack });
+}
+
+/// An operation as it was until this poll of it.
+struct Before {
+    waiting: bool,
+    requested: u64,
+    obtained: u64,
+    until: Nanos,
+}
+
+/// Whether a semaphore is used as a lock.
+fn is_single(semaphore: Span) -> bool {
+    semaphore.with(|semaphore| semaphore.capacity.load(Ordering::Relaxed)) == Some(1)
 }
 
 thread_local! {
@@ -112,20 +131,21 @@ fn is_sampled(resource: ResourceId, now: Nanos) -> bool {
 /// Permits were asked for, or given to an operation.
 pub(super) fn permits(fields: &Fields) {
     let Some(operation) = innermost(|span| span.tag() == OPERATION) else { return };
-    let Some(whole) = with_operation(operation, |part| part.whole) else { return };
+    let Some(whole) = operation.with(|part| part.whole.load(Ordering::Relaxed)) else { return };
     let whole = Span::new(OPERATION, whole);
     if let Some(requested) = fields.permits_requested {
-        with_operation(operation, |part| part.requested = requested);
-        with_operation(whole, |whole| whole.requested = requested);
+        for asking in [operation, whole] {
+            asking.with(|asking| asking.requested.store(requested, Ordering::Relaxed));
+        }
         return;
     }
     let Some(assigned) = fields.permits_obtained.filter(|permits| *permits > 0) else { return };
     if fields.permits_operation != "add" {
         return;
     }
-    let Some((requested, obtained)) = with_operation(operation, |part| {
-        part.obtained += assigned;
-        (part.requested, part.obtained)
+    let Some((requested, obtained)) = operation.with(|part| {
+        let before = part.obtained.fetch_add(assigned, Ordering::Relaxed);
+        (part.requested.load(Ordering::Relaxed), before.wrapping_add(assigned))
     }) else {
         return;
     };
@@ -139,7 +159,8 @@ pub(super) fn permits(fields: &Fields) {
     }
     let Some(slot) = slots::current() else { return };
     let now = clock::now();
-    if let Some(semaphore) = with_operation(whole, |whole| whole.semaphore).filter(|semaphore| *semaphore != 0) {
+    let semaphore = whole.with(|whole| whole.semaphore.load(Ordering::Relaxed));
+    if let Some(semaphore) = semaphore.filter(|semaphore| *semaphore != 0) {
         permit_released(slot, semaphore, now);
     }
     slot.note(now, What::HandedOver { wait: whole.number(), task: current_task(), permits: assigned });
@@ -152,9 +173,8 @@ pub(super) fn permits(fields: &Fields) {
 /// not take: then it is used in other ways.
 fn permit_released(slot: &slots::Slot, number: ResourceId, now: Nanos) {
     let semaphore = Span::new(SEMAPHORE, number);
-    let single = with_operation(semaphore, |semaphore| semaphore.capacity) == Some(1);
-    if single && !orders::released(slot, number, now) {
-        with_operation(semaphore, |semaphore| semaphore.capacity = 0);
+    if is_single(semaphore) && !orders::released(slot, number, now) {
+        semaphore.with(|semaphore| semaphore.capacity.store(0, Ordering::Relaxed));
     }
 }
 
@@ -194,7 +214,8 @@ pub(super) fn state(fields: &Fields) {
             let now = clock::now();
             match fields.permits_operation {
                 "override" => {
-                    with_operation(Span::new(SEMAPHORE, number), |semaphore| semaphore.capacity = permits);
+                    let semaphore = Span::new(SEMAPHORE, number);
+                    semaphore.with(|semaphore| semaphore.capacity.store(permits, Ordering::Relaxed));
                     slot.note(now, What::Capacity { resource: number, permits });
                 }
                 "add" => {
@@ -208,7 +229,7 @@ pub(super) fn state(fields: &Fields) {
             let Some(operation) = innermost(|span| span.tag() == OPERATION) else { return };
             let Some(duration) = fields.duration else { return };
             let until = clock::now().saturating_add(duration.saturating_mul(1_000_000));
-            with_operation(operation, |operation| operation.until = until);
+            operation.with(|operation| operation.until.store(until, Ordering::Relaxed));
         }
         PART_OF_LOCK => {}
         _ => {}

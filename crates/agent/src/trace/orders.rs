@@ -5,14 +5,15 @@
 //! another task meanwhile was not held by the one that took the second lock.
 
 use super::current_task;
+use crate::moment;
 use crate::raw::{Copied, HeldLock, TakenLock, What};
 use crate::slots::Slot;
 use crate::stack::capture_here;
 use pollscope_recording::{Nanos, ResourceId, TaskId};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Most locks of one task looked at, and most taken under one of them: more only come together where guards are sent
 /// to other tasks.
@@ -36,7 +37,11 @@ const SHARDS: usize = 64;
 type Held = HashMap<TaskId, Vec<HeldLock>>;
 
 static HELD: [Mutex<Option<Held>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
+/// A shard was needed while somebody else had it: what is said there to be held may have been given back.
+static MISSED: [AtomicBool; SHARDS] = [const { AtomicBool::new(false) }; SHARDS];
 static PAIRS: Mutex<Option<Pairs>> = Mutex::new(None);
+/// A bit for each lock that was ever in a pair: most never are, and then nobody need look when they are dropped.
+static PAIRED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
 static SAMPLED: [AtomicU64; SHARDS] = [const { AtomicU64::new(0) }; SHARDS];
 
 thread_local! {
@@ -104,6 +109,8 @@ impl Pairs {
         self.told.insert(pair.clone(), Told { times: 1, task, at: now, whole });
         let others = pair.others.iter().map(|one| one.0);
         for resource in others.chain([pair.held.0, pair.taken.0]) {
+            let (bits, bit) = paired(resource);
+            bits.fetch_or(bit, Ordering::Relaxed);
             self.of.entry(resource).or_default().push(pair.clone());
         }
         Worth::Stacks
@@ -125,13 +132,28 @@ impl Pairs {
     }
 }
 
-fn with_held<T>(task: TaskId, body: impl FnOnce(&mut Held) -> T) -> T {
-    let mut shard = HELD[task as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
-    body(shard.get_or_insert_default())
+/// What the tasks of a shard hold; None if somebody else has it at the moment.
+fn with_held<T>(task: TaskId, body: impl FnOnce(&mut Held) -> T) -> Option<T> {
+    let (shard, missed) = (&HELD[task as usize % SHARDS], &MISSED[task as usize % SHARDS]);
+    let Some(mut held) = moment::lock(shard) else {
+        missed.store(true, Ordering::Release);
+        return None;
+    };
+    let held = held.get_or_insert_default();
+    // An order that was not is worse than one unknown.
+    if missed.load(Ordering::Relaxed) && missed.swap(false, Ordering::Acquire) {
+        held.clear();
+    }
+    Some(body(held))
 }
 
-fn with_pairs<T>(body: impl FnOnce(&mut Pairs) -> T) -> T {
-    body(PAIRS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+fn with_pairs<T>(body: impl FnOnce(&mut Pairs) -> T) -> Option<T> {
+    moment::lock(&PAIRS).map(|mut pairs| body(pairs.get_or_insert_default()))
+}
+
+fn paired(resource: ResourceId) -> (&'static AtomicU64, u64) {
+    let hash = resource.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    (&PAIRED[hash as usize / 64], 1 << (hash % 64))
 }
 
 /// An operation on a lock became ready on this thread.
@@ -146,10 +168,11 @@ pub(super) fn taken(slot: &Slot, resource: ResourceId, shared: bool, now: Nanos)
     if task == 0 {
         return;
     }
-    let held: Vec<(Use, bool)> = with_held(task, |held| {
+    let held = with_held(task, |held| {
         let held = held.get(&task).into_iter().flatten();
         held.map(|held| (Use(held.resource, held.shared), held.stack.is_some())).collect()
     });
+    let Some(held): Option<Vec<(Use, bool)>> = held else { return };
     let pairs = if waited && !held.is_empty() { worthy(&held, Use(resource, shared), task, now) } else { Vec::new() };
     let wanted = pairs.iter().any(|(.., worth)| *worth == Worth::Stacks) || is_sampled(resource, now);
     let bounds = slot.bounds.as_ref().filter(|_| wanted);
@@ -190,6 +213,7 @@ fn worthy(held: &[(Use, bool)], taken: Use, task: TaskId, now: Nanos) -> Vec<(Us
         };
         held.iter().filter_map(pair).collect()
     })
+    .unwrap_or_default()
 }
 
 /// The current task gave it back; false if it is not known to have had it.
@@ -206,6 +230,8 @@ pub(super) fn released(slot: &Slot, resource: ResourceId, now: Nanos) -> bool {
         }
         Some(lock)
     });
+    // Unseen is not unknown.
+    let Some(lock) = lock else { return true };
     let known = lock.is_some();
     if let Some(held) = lock.filter(|lock| !lock.taken.is_empty()) {
         slot.note(now, What::Orders { task, held: Box::new(held) });
@@ -213,9 +239,13 @@ pub(super) fn released(slot: &Slot, resource: ResourceId, now: Nanos) -> bool {
     known
 }
 
-/// A lock was dropped: nothing can be learned of it any more.
+/// A lock was dropped: nothing can be learned of it any more. Its number comes never again, so what is missed here only
+/// stays in memory, and pairs are bounded.
 pub(super) fn dropped(resource: ResourceId) {
-    with_pairs(|pairs| pairs.dropped(resource));
+    let (bits, bit) = paired(resource);
+    if bits.load(Ordering::Relaxed) & bit != 0 {
+        with_pairs(|pairs| pairs.dropped(resource));
+    }
 }
 
 /// A task ended: what it never gave back it does not hold any longer.

@@ -7,15 +7,16 @@
 //!
 //! Only spans of level INFO and above count: what libraries say about each frame and each byte is DEBUG and TRACE.
 
-use super::{NEXT, Span, USER};
+use super::alive::{self, Begin};
+use super::{NONE, Span, USER};
+use crate::moment;
 use crate::raw::What;
 use crate::session::Session;
 use crate::slots::{self, Slot};
 use pollscope_recording::{self as words, Nanos, TaskId};
-use std::collections::HashMap;
 use std::fmt::{Debug, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once};
 use tracing_core::field::{Field, Visit};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Level, Metadata};
@@ -29,7 +30,6 @@ const MOST_FAMILY: usize = 16;
 /// Fields kept of a span, and bytes of a text.
 const MOST_FIELDS: usize = 8;
 const MOST_BYTES: usize = 64;
-const SHARDS: usize = 64;
 
 /// What is recorded of the program's own spans: `POLLSCOPE_SPANS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,21 +122,10 @@ enum Value {
     Text(Box<str>),
 }
 
-struct Entry {
-    handles: u64,
-    live: Arc<Live>,
-}
-
-static LIVE: [Mutex<Option<HashMap<u64, Entry>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-fn with_live<T>(span: Span, body: impl FnOnce(&mut HashMap<u64, Entry>) -> T) -> T {
-    let mut shard = LIVE[span.number() as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
-    body(shard.get_or_insert_default())
-}
-
 fn live(span: Span) -> Option<Arc<Live>> {
-    with_live(span, |spans| spans.get(&span.0).map(|entry| entry.live.clone()))
+    (span.tag() == USER).then(|| alive::live(span.number())).flatten()
 }
 
 /// Whether a callsite is a span of the program's that is recorded.
@@ -146,9 +135,8 @@ pub(crate) fn is_recorded(session: &Session, metadata: &Metadata<'_>) -> bool {
 
 /// A span of the program's is made; `parent` is the one it names itself, if any.
 pub(crate) fn new_span(session: &Session, attributes: &Attributes<'_>, parent: Option<Span>) -> Span {
-    let span = Span::new(USER, NEXT.fetch_add(1, Ordering::Relaxed));
     if slots::is_quiet() {
-        return span;
+        return NONE;
     }
     if COUNT.fetch_add(1, Ordering::Relaxed) >= MOST_LIVE {
         COUNT.fetch_sub(1, Ordering::Relaxed);
@@ -157,7 +145,7 @@ pub(crate) fn new_span(session: &Session, attributes: &Attributes<'_>, parent: O
             session
                 .not_observable(&format!("some tracing spans of the program: it has more than {MOST_LIVE} at a time"));
         });
-        return span;
+        return NONE;
     }
     let parent = match attributes.is_contextual() {
         true => slots::known().and_then(|slot| slot.spans.innermost(0)),
@@ -171,7 +159,10 @@ pub(crate) fn new_span(session: &Session, attributes: &Attributes<'_>, parent: O
     }
     let fields = Mutex::new(fields.values);
     let live = Arc::new(Live { metadata: attributes.metadata(), fields, parent, generation });
-    with_live(span, |spans| spans.insert(span.0, Entry { handles: 1, live }));
+    let span = super::begin(USER, Begin { live: Some(live), ..Begin::default() });
+    if span == NONE {
+        ended();
+    }
     span
 }
 
@@ -184,7 +175,8 @@ pub(crate) fn record(session: &Session, span: Span, values: &Record<'_>) {
     // Showing a value may run code of the program, so nothing is locked meanwhile.
     let mut fields = Fields { recorded: session.spans, values: Vec::new() };
     values.record(&mut fields);
-    let mut known = live.fields.lock().unwrap_or_else(PoisonError::into_inner);
+    // The drain reads them for a moment; a worker does not wait for it.
+    let Some(mut known) = moment::lock(&live.fields) else { return };
     for (name, value) in fields.values {
         if let Some((_, known)) = known.iter_mut().find(|(other, _)| *other == name) {
             *known = value;
@@ -208,25 +200,9 @@ pub(super) fn exit(span: Span) {
     }
 }
 
-pub(super) fn clone(span: Span) {
-    with_live(span, |spans| {
-        if let Some(entry) = spans.get_mut(&span.0) {
-            entry.handles += 1;
-        }
-    });
-}
-
-pub(super) fn close(span: Span) -> bool {
-    let ended = with_live(span, |spans| {
-        let entry = spans.get_mut(&span.0)?;
-        entry.handles -= 1;
-        (entry.handles == 0).then(|| spans.remove(&span.0)).flatten()
-    });
-    // The last of a family frees those above it: outside of the lock.
-    if ended.is_some() {
-        COUNT.fetch_sub(1, Ordering::Relaxed);
-    }
-    ended.is_some()
+/// A span of the program's is no more.
+pub(super) fn ended() {
+    COUNT.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// The span of the program that this thread is in, for `tracing::Span::current()`.
@@ -256,7 +232,7 @@ impl Live {
     }
 
     fn words(&self) -> words::Span {
-        let fields = self.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        let fields = self.fields.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let fields = fields.iter().map(|(name, value)| ((*name).into(), value.text().into())).collect();
         words::Span { name: self.metadata.name().into(), fields }
     }
