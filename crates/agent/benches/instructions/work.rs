@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// Operations between two pauses, few enough for every ring.
-const BATCH: u64 = 500;
-/// Under valgrind one thread runs at a time: a pause in which the drain empties the rings, so that nothing is lost.
-const PAUSE: Duration = Duration::from_millis(60);
+/// Operations between two pauses. As many tasks find a place each in the table of a thread, which the drain empties ten
+/// times a second; with more it would depend on the moment which of them push others out.
+const BATCH: u64 = 200;
+const PAUSE: Duration = Duration::from_millis(110);
 
 /// One kind of work.
 pub(crate) struct Workload {
