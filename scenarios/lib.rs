@@ -176,6 +176,30 @@ pub mod sync_logging {
     pub mod fault;
 }
 
+/// A second-hand shop.
+#[path = "two-faults"]
+pub mod two_faults {
+    pub mod cure;
+    pub mod fault;
+    pub mod first_try;
+}
+
+/// A harbor.
+#[path = "second-lock"]
+pub mod second_lock {
+    pub mod cure;
+    #[expect(clippy::await_holding_lock, reason = "what this service does amiss; its cured twin does not")]
+    pub mod fault;
+    pub mod first_try;
+}
+
+/// A print shop on a crowded machine.
+#[path = "crowded-machine"]
+pub mod crowded_machine {
+    pub mod cure;
+    pub mod fault;
+}
+
 /// A game of chess.
 pub mod chess {
     pub mod play;
@@ -242,6 +266,32 @@ macro_rules! healthy {
 pub fn healthy() -> &'static [Scenario] {
     const HEALTHY: &[Scenario] = &[healthy!("chess", chess), healthy!("soccer", soccer)];
     HEALTHY
+}
+
+/// A program for an exercise only: the yardstick asks for one fault of a kind that is the program's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Lesson {
+    /// The program and its cured twin.
+    pub scenario: Scenario,
+    /// What a learner would try first, and what does not hold.
+    pub first_try_source: Option<&'static str>,
+}
+
+/// Programs with more than one fault, with none of their own, or whose first remedy does not hold.
+#[must_use]
+pub fn lessons() -> &'static [Lesson] {
+    const LESSONS: &[Lesson] = &[
+        Lesson {
+            scenario: scenario!("two-faults", two_faults),
+            first_try_source: Some(include_str!("two-faults/first_try.rs")),
+        },
+        Lesson {
+            scenario: scenario!("second-lock", second_lock),
+            first_try_source: Some(include_str!("second-lock/first_try.rs")),
+        },
+        Lesson { scenario: scenario!("crowded-machine", crowded_machine), first_try_source: None },
+    ];
+    LESSONS
 }
 
 /// The text of `figures.rs`, which every service shares.

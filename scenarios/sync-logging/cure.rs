@@ -21,6 +21,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 const CLIENTS: u64 = 8;
 const DISPLAYS: usize = 50;
+/// Bytes that the collector sends away at once.
+const PARCEL: usize = 32 * 1024;
 
 /// Hands each note on as a line; if too many wait already, it is left out.
 struct Notes {
@@ -49,9 +51,18 @@ fn write(mut pipe: PipeWriter, lines: Receiver<String>) -> io::Result<()> {
     lines.iter().try_for_each(|line| pipe.write_all(line.as_bytes()))
 }
 
+/// From now on everything is noted.
+fn take_notes(pipe: PipeWriter) -> Result<(), Failure> {
+    let (notes, lines) = sync_channel(1000);
+    std::thread::spawn(move || write(pipe, lines));
+    log::set_logger(Box::leak(Box::new(Notes { lines: notes }))).map_err(|error| error.to_string())?;
+    log::set_max_level(LevelFilter::Info);
+    Ok(())
+}
+
 /// The collector reads what has come, and sends it away before it reads on.
-fn collect(mut notes: PipeReader) -> io::Result<()> {
-    let mut parcel = vec![0; 32 * 1024];
+fn collect(mut notes: PipeReader, sent: &AtomicU64) -> io::Result<()> {
+    let mut parcel = vec![0; PARCEL];
     loop {
         let mut filled = 0;
         while filled < parcel.len() {
@@ -61,6 +72,7 @@ fn collect(mut notes: PipeReader) -> io::Result<()> {
             }
             filled += length;
         }
+        sent.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(250));
     }
 }
@@ -130,11 +142,12 @@ async fn display(mut closing: watch::Receiver<bool>) {
 
 async fn run() -> Result<(), Failure> {
     let (reader, writer) = io::pipe()?;
-    std::thread::spawn(move || collect(reader));
-    let (notes, lines) = sync_channel(1000);
-    std::thread::spawn(move || write(writer, lines));
-    log::set_logger(Box::leak(Box::new(Notes { lines: notes }))).map_err(|error| error.to_string())?;
-    log::set_max_level(LevelFilter::Info);
+    let sent = Arc::new(AtomicU64::new(0));
+    std::thread::spawn({
+        let sent = sent.clone();
+        move || collect(reader, &sent)
+    });
+    take_notes(writer)?;
 
     let gate = Arc::new(Gate { passed: AtomicU64::new(0) });
     let (closing, open) = watch::channel(false);
@@ -152,7 +165,7 @@ async fn run() -> Result<(), Failure> {
         lane.await??;
     }
     closing.send_replace(true);
-    figures.report(true);
+    figures.report(sent.load(Ordering::Relaxed) > 0);
     Ok(())
 }
 

@@ -20,6 +20,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 const CLIENTS: u64 = 8;
 const DISPLAYS: usize = 50;
+/// Bytes that the collector sends away at once.
+const PARCEL: usize = 32 * 1024;
 
 /// Writes each note as a line.
 struct Notes {
@@ -44,9 +46,16 @@ impl Log for Notes {
     fn flush(&self) {}
 }
 
+/// From now on everything is noted.
+fn take_notes(pipe: PipeWriter) -> Result<(), Failure> {
+    log::set_logger(Box::leak(Box::new(Notes { pipe: Mutex::new(pipe) }))).map_err(|error| error.to_string())?;
+    log::set_max_level(LevelFilter::Info);
+    Ok(())
+}
+
 /// The collector reads what has come, and sends it away before it reads on.
-fn collect(mut notes: PipeReader) -> io::Result<()> {
-    let mut parcel = vec![0; 32 * 1024];
+fn collect(mut notes: PipeReader, sent: &AtomicU64) -> io::Result<()> {
+    let mut parcel = vec![0; PARCEL];
     loop {
         let mut filled = 0;
         while filled < parcel.len() {
@@ -56,6 +65,7 @@ fn collect(mut notes: PipeReader) -> io::Result<()> {
             }
             filled += length;
         }
+        sent.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(250));
     }
 }
@@ -125,9 +135,12 @@ async fn display(mut closing: watch::Receiver<bool>) {
 
 async fn run() -> Result<(), Failure> {
     let (reader, writer) = io::pipe()?;
-    std::thread::spawn(move || collect(reader));
-    log::set_logger(Box::leak(Box::new(Notes { pipe: Mutex::new(writer) }))).map_err(|error| error.to_string())?;
-    log::set_max_level(LevelFilter::Info);
+    let sent = Arc::new(AtomicU64::new(0));
+    std::thread::spawn({
+        let sent = sent.clone();
+        move || collect(reader, &sent)
+    });
+    take_notes(writer)?;
 
     let gate = Arc::new(Gate { passed: AtomicU64::new(0) });
     let (closing, open) = watch::channel(false);
@@ -145,7 +158,7 @@ async fn run() -> Result<(), Failure> {
         lane.await??;
     }
     closing.send_replace(true);
-    figures.report(true);
+    figures.report(sent.load(Ordering::Relaxed) > 0);
     Ok(())
 }
 

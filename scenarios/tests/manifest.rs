@@ -1,6 +1,6 @@
 //! Every manifest is complete and true of the sources beside it, and no source gives itself away.
 
-use pollscope_scenarios::{Scenario, all, healthy};
+use pollscope_scenarios::{Scenario, all, healthy, lessons};
 use toml::{Table, Value};
 
 fn text<'a>(table: &'a Table, key: &str) -> &'a str {
@@ -74,8 +74,10 @@ fn healthy_programs_have_no_truth() {
 #[test]
 fn sources_give_nothing_away() {
     let telling = ["deadlock", "fault", "bug", "wrong", "mistake", "cure", "fixme"];
-    for scenario in healthy().iter().chain(all()) {
-        for source in [scenario.fault_source, scenario.cure_source] {
+    let ordinary = healthy().iter().chain(all()).map(|scenario| (scenario, None));
+    let lessons = lessons().iter().map(|lesson| (&lesson.scenario, lesson.first_try_source));
+    for (scenario, first_try) in ordinary.chain(lessons) {
+        for source in [scenario.fault_source, scenario.cure_source].into_iter().chain(first_try) {
             // Blocking is looked for as a word: `spawn_blocking` is the name of tokio's function.
             let source = source.to_lowercase().replace("default", "");
             let spaced = scenario.name.replace('-', " ");

@@ -6,6 +6,7 @@ use super::learn::ConsoleOptions;
 use super::run::own_scenario;
 use super::scenario::{self, Manifest};
 use super::{Failure, HEALTHY, terminal};
+use pollscope::report::hanging;
 use signal_hook::consts::SIGTERM;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -86,27 +87,29 @@ fn guide(options: &ConsoleOptions, manifest: &Manifest) -> String {
         (
             "Tasks (key t, where it begins)",
             "tasks",
-            "State, Busy, Idle and Polls of each task; the arrow keys choose the column it is sorted by, i turns it around.",
+            "State, Busy, Idle and Polls of each task; → and ← choose the column it is sorted by, i turns it around.",
         ),
         (
-            "One task (Enter on its line, Escape back)",
+            "One task (↓ to its line and Enter; Escape goes back)",
             "task",
             "Its poll times as a histogram, and how often it was woken and by itself.",
         ),
         (
             "Resources (key r)",
             "resources",
-            "Locks, semaphores and timers with the line that made them; Enter shows who waits for one.",
+            "Locks, semaphores and timers with the line that made them; ↓ to a line and Enter show its state and who \
+             waits for it. A terminal of 150 columns has room for every state at once.",
         ),
     ];
+    let columns = terminal::prose_columns();
     let mut text = format!("{name} is alive on {}. In another terminal:\n\n  {command}\n", options.address);
     if !which("tokio-console") {
         text.push_str("\n  (cargo install --locked tokio-console, if there is none)\n");
     }
     for (screen, key, usual) in screens {
-        text.push_str(&format!("\n{screen}\n  {usual}\n"));
+        text.push_str(&format!("\n{screen}\n{}", hanging("  ", usual, columns)));
         if let Some(look) = manifest.console(key).filter(|_| !options.cured) {
-            text.push_str(&format!("  Here: {look}\n"));
+            text.push_str(&hanging("  Here: ", look, columns));
         }
     }
     if !options.cured {

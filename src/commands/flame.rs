@@ -7,6 +7,7 @@ use super::options::Collectors;
 use super::run::own_scenario;
 use super::{Failure, HEALTHY, scenario, terminal};
 use pollscope::collect;
+use pollscope::report::hanging;
 use pollscope_scenarios::Scenario;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub(crate) fn flame(options: &FlameOptions) -> Result<u8, Failure> {
         None => collect::flamegraph(title, unit, &before, empty),
         Some(_) => {
             let after = folded(scenario, true, options, &out.join("cured"))?;
+            let (before, after) = (comparable(scenario, &before), comparable(scenario, &after));
             // Drawn with the widths of the twin: red is what has become more, blue what has become less.
             collect::differential(&format!("{title}: from the fault to the cure"), unit, &before, &after, empty)
         }
@@ -39,9 +41,26 @@ pub(crate) fn flame(options: &FlameOptions) -> Result<u8, Failure> {
         text.push_str("Widths are the cured twin's; red is more than with the fault, blue is less.\n");
         text.push_str("What only the fault has has no width left here: the graph without --diff shows it.\n");
     }
-    text.push_str(&format!("It cannot show: {}\n", blind(kind)));
+    text.push_str(&hanging("It cannot show: ", blind(kind), terminal::prose_columns()));
     terminal::result(&text);
     Ok(HEALTHY)
+}
+
+/// Stacks under the names that the fault and its twin have in common: without their modules, and without the lines at
+/// which spans stand.
+fn comparable(scenario: &Scenario, folded: &str) -> String {
+    let module = format!("::{}::", scenario.name.replace('-', "_"));
+    let common = |frame: &str| {
+        let frame = frame.split(":scenarios/").next().unwrap_or(frame);
+        frame.replace(&format!("{module}fault::"), &module).replace(&format!("{module}cure::"), &module)
+    };
+    let mut text = String::with_capacity(folded.len());
+    for line in folded.lines() {
+        let (stack, count) = line.rsplit_once(' ').unwrap_or((line, "0"));
+        let stack = stack.split(';').map(common).collect::<Vec<_>>().join(";");
+        text.push_str(&format!("{stack} {count}\n"));
+    }
+    text
 }
 
 fn name(kind: FlameKind) -> &'static str {

@@ -22,6 +22,12 @@ pub(crate) fn columns() -> usize {
     size.map_or(100, |(_, columns)| usize::from(columns).clamp(NARROWEST, WIDEST))
 }
 
+/// Columns for running text; without end where stdout is no terminal, since scripts read by the line.
+pub(crate) fn prose_columns() -> usize {
+    let size = console::Term::stdout().size_checked();
+    size.map_or(usize::MAX, |(_, columns)| usize::from(columns).clamp(NARROWEST, WIDEST))
+}
+
 /// Columns for notes; without end where stderr is no terminal, since a log is read by the line.
 pub(crate) fn note_columns() -> usize {
     let size = console::Term::stderr().size_checked();

@@ -119,6 +119,15 @@ fn break_at(word: &[(char, Style)], columns: usize) -> usize {
     (fits / 3 + 1..=fits).rev().find(|&at| good(at)).unwrap_or(fits)
 }
 
+/// A paragraph of at most `columns` with a line break at its end: `first` stands before its first line, and the others
+/// are indented as far. What is wrapped is data: no control character of it is left.
+pub fn hanging(first: &str, text: &str, columns: usize) -> String {
+    let mut page = Page::new(columns);
+    let rest: usize = first.chars().filter_map(UnicodeWidthChar::width).sum();
+    page.paragraph(first, &" ".repeat(rest), &Text::plain(text));
+    page.out
+}
+
 /// A page under construction.
 #[derive(Debug)]
 pub(super) struct Page {

@@ -10,3 +10,5 @@ mod ring;
 mod samples;
 pub mod text;
 mod words;
+
+pub use layout::hanging;

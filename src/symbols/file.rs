@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use addr2line::{Loader, gimli};
-use object::{Object, ObjectSection, ObjectSegment, ReadCache, SegmentFlags};
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache, SegmentFlags};
 
-use super::{Frame, observer, owner};
+use super::{Frame, OBSERVER, observer, owner};
 
 /// An opened file.
 pub(super) struct Binary {
     loader: Loader,
     /// Directories its own code was compiled in, longest first.
     roots: Vec<String>,
+    /// Where the agent's sources lay: what is inlined into its functions stands on stacks under short names.
+    observer: Option<String>,
 }
 
 impl Binary {
@@ -40,12 +42,13 @@ impl Binary {
             return (None, Some(format!("{path} has debug information that cannot be read")));
         };
         let roots = roots(&object).unwrap_or_default();
+        let observer = observer_sources(&object, &loader);
         let lines = object.section_by_name(".debug_line").is_some_and(|section| section.size() > 0);
         let system = ["/lib", "/usr/"].iter().any(|dir| path.starts_with(dir)) && path.contains(".so");
         let note = (!lines && !system).then(|| {
             format!("{path} has no line tables: build with debug = \"line-tables-only\" in the profile to see files and lines")
         });
-        (Some(Binary { loader, roots }), note)
+        (Some(Binary { loader, roots, observer }), note)
     }
 
     /// The frames at one address of the file's own numbering.
@@ -88,8 +91,10 @@ impl Binary {
 
     fn frame(&self, function: String, path: Option<&str>, line: Option<u32>) -> Frame {
         let (krate, library) = owner(path, &function);
+        let observes = path.zip(self.observer.as_ref()).is_some_and(|(path, sources)| path.starts_with(sources));
+        let krate = if observes { Some(OBSERVER.to_owned()) } else { krate };
         // The agent stands on the program's stacks, but it is never what the program does.
-        let library = library || observer(&function);
+        let library = library || observes || observer(&function);
         let file = path.map(|path| {
             let under = self.roots.iter().find_map(|root| path.strip_prefix(root.as_str())?.strip_prefix('/'));
             under.filter(|_| !library).unwrap_or(path).to_owned()
@@ -167,6 +172,20 @@ fn roots(object: &object::File<'_>) -> Option<Vec<String>> {
     let mut roots: Vec<String> = roots.into_iter().collect();
     roots.sort_by_key(|root| std::cmp::Reverse(root.len()));
     Some(roots)
+}
+
+/// The folder of the agent's sources, told by the first of its functions that the symbol table names.
+fn observer_sources(object: &object::File<'_>, loader: &Loader) -> Option<String> {
+    let mut functions = object.symbols().filter(|symbol| symbol.address() > 0);
+    functions.find_map(|symbol| {
+        let name = symbol.name().ok().filter(|name| name.contains("pollscope_agent"))?;
+        let mut frames = loader.find_frames(symbol.address()).ok().filter(|_| observer(&demangled(name)))?;
+        let mut outermost = None;
+        while let Ok(Some(frame)) = frames.next() {
+            outermost = frame.location.and_then(|at| at.file);
+        }
+        outermost?.rsplit_once("/src/").map(|(package, _)| format!("{package}/src/"))
+    })
 }
 
 #[cfg(test)]

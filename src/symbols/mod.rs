@@ -132,9 +132,12 @@ impl Symbols {
     }
 }
 
+/// The agent's package.
+const OBSERVER: &str = "pollscope-agent";
+
 /// Whether a function is the agent's, also as the method of a trait.
 fn is_observer(frame: &Frame) -> bool {
-    observer(&frame.function)
+    observer(&frame.function) || frame.krate.as_deref() == Some(OBSERVER)
 }
 
 fn observer(function: &str) -> bool {

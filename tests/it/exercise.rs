@@ -1,61 +1,9 @@
-//! A scripted learner: the exercises as somebody solves them, and as somebody tries to get around them.
+//! What the exercises say of themselves, and of answers; nothing is built or run.
 
-use crate::scenarios::ALONE;
-use crate::tool::{Said, command};
+use crate::learner::{Learner, place};
 use std::fs;
-use std::path::{Path, PathBuf};
-use tempfile::{TempDir, tempdir};
-
-/// A learner with a desk and a progress file of their own. What is compiled is shared by all of them.
-struct Learner {
-    desk: TempDir,
-}
-
-impl Learner {
-    fn new() -> Learner {
-        Learner { desk: tempdir().unwrap() }
-    }
-
-    fn progress(&self) -> PathBuf {
-        self.desk.path().join("data/pollscope/progress.toml")
-    }
-
-    fn says(&self, arguments: &[&str]) -> Said {
-        let output = command(self.desk.path())
-            .arg("exercise")
-            .args(arguments)
-            .env("XDG_DATA_HOME", self.desk.path().join("data"))
-            .env("POLLSCOPE_EXERCISES", Path::new(env!("CARGO_TARGET_TMPDIR")).join("exercises"))
-            .env_remove("POLLSCOPE_PROGRESS")
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Said { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    fn file(&self, name: &str) -> String {
-        fs::read_to_string(self.desk.path().join(name)).unwrap()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.desk.path().join(name), text).unwrap();
-    }
-}
 
 const MAIN: &str = "slow-quotes/src/main.rs";
-const WORKLOAD: &str = "slow-quotes/src/workload/mod.rs";
-
-/// `FILE:LINE` of the line that holds `part`.
-fn place(text: &str, part: &str) -> String {
-    format!("src/main.rs:{}", text.lines().position(|line| line.contains(part)).unwrap() + 1)
-}
-
-/// Replaces what stands exactly once.
-#[track_caller]
-fn replaced(text: &str, old: &str, new: &str) -> String {
-    assert_eq!(text.matches(old).count(), 1, "{old}");
-    text.replace(old, new)
-}
 
 #[test]
 fn the_exercises_are_listed_in_their_order() {
@@ -151,76 +99,4 @@ fn a_damaged_progress_file_is_one_sentence() {
         assert!(said.stderr.lines().count() == 1 && said.stderr.contains("progress.toml is damaged"), "{said:?}");
         assert_eq!(fs::read_to_string(learner.progress()).unwrap(), text, "it is the learner's");
     }
-}
-
-/// Builds programs with all their libraries, which takes minutes the first time: run with `--ignored`.
-#[test]
-#[ignore = "builds programs"]
-fn a_learner_solves_an_exercise_and_no_cheat_does() {
-    let _alone = ALONE.lock();
-    let learner = Learner::new();
-    learner.says(&["start", "slow-quotes"]);
-    let shipped = learner.file(MAIN);
-    let at = place(&shipped, "StdBufReader::new(connection).read_line");
-    let answer = ["check", "slow-quotes", "--kind", "blocking-call", "--at", &at, "--task", "serve"];
-
-    let mended =
-        replaced(&shipped, "ask_supplier(self.supplier, article)?;", "ask_supplier(self.supplier, article).await?;");
-    let start = mended.find("fn ask_supplier(").unwrap();
-    let end = start + mended[start..].find("\n}\n").unwrap();
-    let mended = format!(
-        "{}async fn ask_supplier(supplier: SocketAddr, article: u64) -> io::Result<u64> {{\n    \
-         tokio::task::spawn_blocking(move || ask(supplier, article)).await?\n}}\n\n{}{}",
-        &mended[..start],
-        shipped[shipped.find("fn ask_supplier(").unwrap()..][..end - start].replace("fn ask_supplier(", "fn ask("),
-        &mended[end..]
-    );
-
-    let attribute = "#[pollscope_agent::main(worker_threads = 2)]";
-    let figures =
-        r#"println!("{}", r"{`requests`:2000,`p50_ms`:1.0,`p99_ms`:2.0,`conserved`:true}".replace('`', "\""));"#;
-    let run = "workload::run().await.expect(\"the service runs\");";
-    let ordered = "let price = ask_supplier(self.supplier, article)?;";
-    let cheats = [
-        ("more workers", replaced(&shipped, attribute, "#[pollscope_agent::main(worker_threads = 64)]")),
-        ("no agent", replaced(&mended, attribute, "#[tokio::main]")),
-        ("figures made up", replaced(&shipped, run, figures)),
-        ("figures printed as well", replaced(&mended, run, &format!("{run}\n    {figures}"))),
-        ("nobody is asked", replaced(&shipped, ordered, "let price = article;")),
-        ("no program", "fn main() {".to_owned()),
-    ];
-    for (cheat, text) in cheats {
-        learner.write(MAIN, &text);
-        let said = learner.says(&answer);
-        assert!(said.status == Some(1) && said.stdout.contains("Fix: not yet."), "{cheat}: {said:?}");
-        assert!(!said.stdout.contains("Solved"), "{cheat}: {said:?}");
-    }
-
-    // The workload is put back for the check, whatever was done to it.
-    let workload = learner.file(WORKLOAD);
-    learner.write(WORKLOAD, &replaced(&workload, "const CLIENTS: u64 = 8;", "const CLIENTS: u64 = 0;"));
-    learner.write(MAIN, &mended);
-    let said = learner.says(&answer);
-    assert_eq!(said.status, Some(0), "{said:?}");
-    for part in [
-        "Fix: it holds",
-        "Solved. This was the scenario blocking-call",
-        "would have misled",
-        "Lesson",
-        "-        let price",
-    ] {
-        assert!(said.stdout.contains(part), "{part}: {said:?}");
-    }
-    assert!(learner.file(WORKLOAD).contains("CLIENTS: u64 = 0"), "the learner's files are the learner's");
-    let list = learner.says(&["list"]).stdout;
-    assert!(list.contains("1 of ") && list.contains("solved"), "{list}");
-}
-
-/// Half a minute an exercise, and minutes for the libraries the first time: run with `--ignored`.
-#[test]
-#[ignore = "builds and runs every exercise"]
-fn every_exercise_is_unsolved_as_shipped_and_solved_by_the_cure() {
-    let _alone = ALONE.lock();
-    let said = Learner::new().says(&["verify"]);
-    assert_eq!(said.status, Some(0), "{said:?}");
 }

@@ -11,8 +11,12 @@ mod collect;
 mod dashboards;
 #[cfg(feature = "lab")]
 mod exercise;
+#[cfg(all(feature = "lab", feature = "collect"))]
+mod flame;
 mod freed;
 mod idle;
+#[cfg(feature = "lab")]
+mod learner;
 mod look_alikes;
 mod orders;
 mod programs;

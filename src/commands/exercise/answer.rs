@@ -1,6 +1,6 @@
 //! The learner's diagnosis, graded apart from any fix.
 
-use super::content::Exercise;
+use super::content::{Exercise, Fault};
 use super::place;
 use super::project::{ANSWER, MAIN, Project, WORKLOAD};
 use crate::commands::Failure;
@@ -10,6 +10,9 @@ use std::path::Path;
 
 /// How many lines an answer may be off.
 const SLACK: usize = 2;
+
+/// What is said where no line and no task is to blame.
+const NOBODY: &str = "none";
 
 /// What the learner says.
 #[derive(Debug, Default, Deserialize)]
@@ -35,12 +38,19 @@ pub(super) struct Grade {
     pub(super) kind: Mark,
     pub(super) at: Mark,
     pub(super) task: Mark,
+    /// The fault it comes closest to, by its number.
+    pub(super) fault: usize,
 }
 
 impl Grade {
     /// Whether everything is right.
     pub(super) fn right(&self) -> bool {
-        [self.kind, self.at, self.task].iter().all(|mark| *mark == Mark::Right)
+        self.points() == 3
+    }
+
+    /// How many of the three answers are right.
+    fn points(&self) -> usize {
+        [self.kind, self.at, self.task].iter().filter(|mark| **mark == Mark::Right).count()
     }
 
     /// Whether anything was said.
@@ -73,32 +83,62 @@ impl Answer {
         Ok(answer)
     }
 
-    /// Compares it with the truth about the program as it was shipped.
+    /// Compares it with the truth about the program as it was shipped: of several faults, with the nearest one.
     pub(super) fn grade(&self, exercise: &Exercise, shipped: &Project) -> Result<Grade, Failure> {
-        let mark = |said: &str, right: bool| match (said.is_empty(), right) {
-            (true, _) => Mark::Open,
-            (false, true) => Mark::Right,
-            (false, false) => Mark::Wrong,
+        let mut best = match &exercise.faults[..] {
+            [] => self.exonerates(&exercise.kind)?,
+            [first, ..] => self.names(first, 0, shipped)?,
         };
+        for (number, fault) in exercise.faults.iter().enumerate().skip(1) {
+            let grade = self.names(fault, number, shipped)?;
+            if grade.points() > best.points() {
+                best = grade;
+            }
+        }
+        Ok(best)
+    }
+
+    /// Whether it says that nobody in the program is to blame, but `kind`.
+    fn exonerates(&self, kind: &str) -> Result<Grade, Failure> {
+        position(self.at.trim())?;
+        Ok(Grade {
+            kind: mark(&self.kind, self.kind.trim() == kind),
+            at: mark(&self.at, self.at.trim() == NOBODY),
+            task: mark(&self.task, self.task.trim() == NOBODY),
+            fault: 0,
+        })
+    }
+
+    /// Whether it names `fault`.
+    fn names(&self, fault: &Fault, number: usize, shipped: &Project) -> Result<Grade, Failure> {
         let kind = self.kind.trim();
-        let kind = mark(kind, exercise.kinds.iter().any(|one| one == kind));
+        let kind = mark(kind, kind == fault.kind || fault.amplifier.as_deref() == Some(kind));
         let main = shipped.text(MAIN);
-        let blamed = |line: &str| exercise.patterns.iter().any(|pattern| line.contains(pattern.trim()));
+        let blamed = |line: &str| fault.patterns.iter().any(|pattern| line.contains(pattern.trim()));
         let at = match position(self.at.trim())? {
-            None => Mark::Open,
-            Some((file, line)) => mark("said", file == MAIN && near(main, line, blamed)),
+            Said::Nothing => Mark::Open,
+            Said::Nobody => Mark::Wrong,
+            Said::Line(file, line) => mark("said", file == MAIN && near(main, line, blamed)),
         };
         let task = self.task.trim();
-        let of_task = |line: &str| exercise.tasks.iter().any(|task| line.contains(&format!("{task}(")));
+        let of_task = |line: &str| fault.tasks.iter().any(|task| line.contains(&format!("{task}(")));
         let right = match position(task) {
-            Ok(Some((file, line))) if file == MAIN => spawned_near(main, line, of_task),
-            Ok(Some((_, line))) => spawned_near(shipped.text(WORKLOAD), line, of_task),
+            Ok(Said::Line(file, line)) if file == MAIN => spawned_near(main, line, of_task),
+            Ok(Said::Line(_, line)) => spawned_near(shipped.text(WORKLOAD), line, of_task),
             _ => {
                 let name = task.trim_end_matches("()").rsplit([':', '.']).next().unwrap_or_default();
-                exercise.tasks.iter().any(|one| one == name)
+                fault.tasks.iter().any(|one| one == name)
             }
         };
-        Ok(Grade { kind, at, task: mark(task, right) })
+        Ok(Grade { kind, at, task: mark(task, right), fault: number })
+    }
+}
+
+fn mark(said: &str, right: bool) -> Mark {
+    match (said.trim().is_empty(), right) {
+        (true, _) => Mark::Open,
+        (false, true) => Mark::Right,
+        (false, false) => Mark::Wrong,
     }
 }
 
@@ -118,21 +158,31 @@ fn near(text: &str, line: usize, meant: impl Fn(&str) -> bool) -> bool {
     (1..).zip(text.lines()).any(|(number, text): (usize, _)| number.abs_diff(line) <= SLACK && meant(text))
 }
 
-/// A file of the project and a line, of `FILE:LINE`; `None` of nothing.
-fn position(said: &str) -> Result<Option<(&'static str, usize)>, Failure> {
+/// What was said of a place.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    /// That there is none to blame.
+    Nobody,
+    /// A file of the project, and a line in it.
+    Line(&'static str, usize),
+}
+
+/// Reads `FILE:LINE`.
+fn position(said: &str) -> Result<Said, Failure> {
     if said.is_empty() {
-        return Ok(None);
+        return Ok(Said::Nothing);
     }
-    let wrong = || Failure::new(format!("`{said}` is no place; write one as {MAIN}:12"));
+    if said == NOBODY {
+        return Ok(Said::Nobody);
+    }
+    let wrong = || Failure::new(format!("`{said}` is no place; write one as {MAIN}:12, or {NOBODY}"));
     // A column may follow, as compilers write it.
     let mut parts = said.split(':');
     let (file, line) = (parts.next().unwrap_or_default(), parts.next().ok_or_else(wrong)?);
     let line = line.parse().map_err(|_| wrong())?;
-    match file.trim_start_matches("./") {
-        "main.rs" | MAIN => Ok(Some((MAIN, line))),
-        file if Path::new(file).ends_with(MAIN) => Ok(Some((MAIN, line))),
-        _ => Ok(Some((WORKLOAD, line))),
-    }
+    let main = file == "main.rs" || Path::new(file.trim_start_matches("./")).ends_with(MAIN);
+    Ok(Said::Line(if main { MAIN } else { WORKLOAD }, line))
 }
 
 #[cfg(test)]
@@ -141,7 +191,11 @@ mod tests {
     use crate::commands::exercise::content;
 
     fn grade(kind: &str, at: &str, task: &str) -> [Mark; 3] {
-        let exercise = content::find("slow-quotes").unwrap();
+        grade_of("slow-quotes", kind, at, task)
+    }
+
+    fn grade_of(exercise: &str, kind: &str, at: &str, task: &str) -> [Mark; 3] {
+        let exercise = content::find(exercise).unwrap();
         let shipped = Project::shipped(&exercise).unwrap();
         let answer = Answer { kind: kind.to_owned(), at: at.to_owned(), task: task.to_owned() };
         let grade = answer.grade(&exercise, &shipped).unwrap();
@@ -168,6 +222,28 @@ mod tests {
             grade("", "src/workload/mod.rs:50", &place("tokio::spawn(connection.instrument", 0)),
             [Open, Wrong, Right]
         );
+    }
+
+    #[test]
+    fn that_nobody_is_to_blame_is_an_answer() {
+        use Mark::{Right, Wrong};
+        assert_eq!(grade_of("slow-proofs", "environment", "none", "none"), [Right; 3]);
+        assert_eq!(grade_of("slow-proofs", "cpu-bound-poll", "src/main.rs:40", "serve"), [Wrong; 3]);
+        assert_eq!(grade("environment", "none", "none"), [Wrong; 3]);
+    }
+
+    #[test]
+    fn of_two_faults_each_is_an_answer() {
+        let exercise = content::find("second-hand-shop").unwrap();
+        let shipped = Project::shipped(&exercise).unwrap();
+        for (number, fault) in exercise.faults.iter().enumerate() {
+            let pattern = fault.patterns[0].as_str();
+            let line = shipped.text(MAIN).lines().position(|line| line.contains(pattern)).unwrap() + 1;
+            let answer =
+                Answer { kind: fault.kind.clone(), at: format!("src/main.rs:{line}"), task: fault.tasks[0].clone() };
+            let grade = answer.grade(&exercise, &shipped).unwrap();
+            assert!(grade.right() && grade.fault == number, "{grade:?}");
+        }
     }
 
     #[test]

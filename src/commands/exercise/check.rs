@@ -2,8 +2,8 @@
 
 use super::answer::{Answer, Grade, Mark};
 use super::build::{Built, build};
-use super::content::{self, Exercise};
-use super::progress::Progress;
+use super::content::{self, Exercise, Fault};
+use super::progress::{Progress, Steps};
 use super::project::{MAIN, Project, sources};
 use super::work::Work;
 use super::{debrief, place};
@@ -12,6 +12,8 @@ use crate::commands::learn::CheckOptions;
 use crate::commands::observe::{Outcome, Plan, observe};
 use crate::commands::{FINDINGS, Failure, HEALTHY, terminal};
 use pollscope::detect::{Finding, Severity, Verdict};
+use pollscope::report::hanging;
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,8 @@ const SECONDS: u64 = 3;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How often a program that is only a little slow is looked at.
 const LOOKS: u32 = 3;
+/// The complaint about a finding that is no warning.
+const HURTS_LESS: &str = "the fault is still there, though it hurts less";
 
 pub(super) fn check(options: &CheckOptions) -> Result<u8, Failure> {
     let exercise = content::find(&options.name)?;
@@ -32,23 +36,31 @@ pub(super) fn check(options: &CheckOptions) -> Result<u8, Failure> {
     let shipped = Project::shipped(&exercise)?;
     let grade = Answer::read(&folder, options)?.grade(&exercise, &shipped)?;
     let before = progress.of(&exercise.name);
-    terminal::result(&format!("Diagnosis: {}\n", told(&grade, before.diagnosed)));
+    let steps = progress.change(&exercise.name, |steps| {
+        if exercise.faults.len() > 1 && grade.right() {
+            steps.named.insert(grade.fault);
+        }
+        steps.diagnosed |= grade.right() && (exercise.faults.len() < 2 || steps.named.len() == exercise.faults.len());
+    })?;
+    terminal::result(&format!("Diagnosis: {}\n", told(&grade, &before, &steps, &exercise)));
     let complaints = match learners(&exercise, &folder)? {
         Ok(code) => judge(&exercise, &code)?,
+        // Who says that the program is not to blame has nothing to mend.
+        Err(_) if exercise.innocent() && steps.diagnosed => Vec::new(),
         Err(complaint) => vec![complaint],
     };
     let fixed = complaints.is_empty();
-    let steps = progress.change(&exercise.name, |steps| {
-        steps.diagnosed |= grade.right();
-        steps.fixed = fixed;
-    })?;
+    let steps = progress.change(&exercise.name, |steps| steps.fixed = fixed)?;
     let mut text = String::new();
-    if fixed {
+    if fixed && exercise.innocent() {
+        text.push_str("Fix: none is needed; the program is as it was shipped.\n");
+    } else if fixed {
         text.push_str("Fix: it holds. No fault was found, and the work is done.\n");
     } else {
         text.push_str("Fix: not yet.\n");
-        for complaint in &complaints {
-            let _ = writeln!(text, "  - {complaint}");
+        let mut told = HashSet::new();
+        for complaint in complaints.iter().filter(|complaint| told.insert(*complaint)) {
+            text.push_str(&hanging("  - ", complaint, terminal::prose_columns()));
         }
     }
     match (fixed, steps.diagnosed) {
@@ -56,7 +68,8 @@ pub(super) fn check(options: &CheckOptions) -> Result<u8, Failure> {
         (true, false) => {
             let _ = writeln!(
                 text,
-                "\nWhat was it? Say so to see the debrief: pollscope exercise check {} --kind KIND --at {MAIN}:LINE --task FUNCTION",
+                "\nWhat was it? Say so to see the debrief:\n  \
+                 pollscope exercise check {} --kind KIND --at {MAIN}:LINE --task FUNCTION",
                 exercise.name
             );
         }
@@ -88,16 +101,22 @@ pub(super) fn folder(exercise: &Exercise, said: Option<&Path>, progress: &Progre
     Ok(folder)
 }
 
-fn told(grade: &Grade, before: bool) -> String {
+fn told(grade: &Grade, before: &Steps, now: &Steps, exercise: &Exercise) -> String {
+    // How many there are is told to whoever has named one.
+    let named = match (now.named.len(), exercise.faults.len()) {
+        (0, _) => String::new(),
+        (some, all) if some < all => format!(" {some} of {all} faults named."),
+        (_, all) => format!(" All {all} faults are named."),
+    };
     if !grade.given() {
-        return if before { "right, as said before." } else { "not given yet." }.to_owned();
+        return format!("{}{named}", if before.diagnosed { "right, as said before." } else { "not given yet." });
     }
     let word = |mark| match mark {
         Mark::Right => "right",
         Mark::Wrong => "not right",
         Mark::Open => "not given",
     };
-    format!("kind {}, line {}, task {}.", word(grade.kind), word(grade.at), word(grade.task))
+    format!("kind {}, line {}, task {}.{named}", word(grade.kind), word(grade.at), word(grade.task))
 }
 
 /// The learner's program with everything else as it was shipped; or why there is none.
@@ -127,16 +146,18 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
             return Ok(vec!["it does not build; the compiler's words are above".to_owned()]);
         }
     };
-    let (mut outcome, mut work) = match run(exercise, &mine, "yours") {
+    let (mut outcome, mut work, mut complaints) = match settled(exercise, &mine) {
         Ok(run) => run,
         // Nothing was recorded, or nothing could be read: the program's doing.
         Err(failure) => return Ok(vec![failure.to_string()]),
     };
-    let mut complaints = faults(exercise, &outcome);
     if !complaints.is_empty() {
         return Ok(complaints);
     }
-    let cure = Project::code(exercise, exercise.scenario.cure_source)?;
+    // Where the program is not to blame, it is its own twin.
+    let scenario = exercise.scenario;
+    let source = if exercise.innocent() { scenario.fault_source } else { scenario.cure_source };
+    let cure = Project::solved(exercise, source)?;
     let Built::Program(twin) = built(exercise, &cure, "mended")? else {
         return Err(Failure::new(format!(
             "the mended program of {} does not build; this is our fault, not yours",
@@ -151,20 +172,22 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
         }
         complaints = work.complaints(&theirs);
         // A decoy may be of the same kind, and is in both.
-        if of_kind(exercise, &outcome, Severity::Info) > of_kind(exercise, &mended, Severity::Info) {
-            complaints.push("the fault is still there, though it hurts less".to_owned());
+        let left = |fault: &Fault| of_kind(fault, &outcome, Severity::Info) > of_kind(fault, &mended, Severity::Info);
+        if exercise.faults.iter().any(left) {
+            complaints.push(HURTS_LESS.to_owned());
         }
+        // What is in the mended program too may be long enough to be told in one run and not in another.
+        let faint = complaints == [HURTS_LESS];
         // What a crowded machine hides may be there all the same.
-        let crowded = complaints.is_empty() && outcome.diagnosis.verdict == Verdict::Environment;
-        if crowded {
+        let unsure = complaints.is_empty() && outcome.diagnosis.verdict == Verdict::Environment;
+        if unsure {
             complaints.push("the machine is too busy to be sure; try again".to_owned());
         }
-        if look == LOOKS || !(crowded || work.only_slow(&theirs)) {
+        if look == LOOKS || exercise.innocent() || !(unsure || faint || work.only_slow(&theirs)) {
             break;
         }
         // A neighbor may have had the machine for a while: measure both again.
-        (outcome, work) = run(exercise, &mine, "yours")?;
-        complaints = faults(exercise, &outcome);
+        (outcome, work, complaints) = settled(exercise, &mine)?;
         if !complaints.is_empty() {
             break;
         }
@@ -178,21 +201,22 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
     Ok(complaints)
 }
 
+/// A program that builds, at work.
+pub(super) fn observed(exercise: &Exercise, code: &Project) -> Result<(Outcome, Work), Failure> {
+    match built(exercise, code, "yours")? {
+        Built::Program(program) => run(exercise, &program, "yours"),
+        Built::Refused(said) => Err(Failure::new(format!("{} does not build: {said}", exercise.name))),
+    }
+}
+
 /// Puts a program's files where they are built, and builds them.
 fn built(exercise: &Exercise, code: &Project, role: &str) -> Result<Built, Failure> {
     let folder = place::cache()?.join(&exercise.name).join(role);
+    let name = format!("{}-{role}", exercise.name);
+    let mut code = code.clone();
+    code.rename(exercise, &name);
     code.replace(&folder)?;
-    let target = place::target()?;
-    Ok(match build(&folder, &target, &exercise.name)? {
-        Built::Program(program) => {
-            // The next build of the same name replaces it.
-            let kept = folder.join(&exercise.name);
-            fs::copy(&program, &kept)
-                .map_err(|error| Failure::cannot(format_args!("copy {}", program.display()), error))?;
-            Built::Program(kept)
-        }
-        refused @ Built::Refused(_) => refused,
-    })
+    build(&folder, &place::target()?, &name)
 }
 
 /// Lets a program work for a while, recorded.
@@ -217,20 +241,38 @@ fn run(exercise: &Exercise, program: &Path, role: &str) -> Result<(Outcome, Work
     Ok((outcome, work))
 }
 
+/// Runs the learner's program, and what the diagnosis has against it. Where that is new and the program came to its
+/// end, it must be there each time: on a crowded machine whoever has a lock may be kept from going on.
+fn settled(exercise: &Exercise, program: &Path) -> Result<(Outcome, Work, Vec<String>), Failure> {
+    let (mut outcome, mut work) = run(exercise, program, "yours")?;
+    for _ in 1..LOOKS {
+        if faults(exercise, &outcome).is_empty() || outcome.stopped || still_there(exercise, &outcome) {
+            break;
+        }
+        (outcome, work) = run(exercise, program, "yours")?;
+    }
+    let complaints = faults(exercise, &outcome);
+    Ok((outcome, work, complaints))
+}
+
 /// How many findings there are of the kind that is looked for, of at least some severity.
-fn of_kind(exercise: &Exercise, outcome: &Outcome, least: Severity) -> usize {
-    let found = |finding: &&Finding| finding.kind == exercise.kind && finding.severity >= least;
+fn of_kind(fault: &Fault, outcome: &Outcome, least: Severity) -> usize {
+    let found = |finding: &&Finding| finding.kind == fault.kind && finding.severity >= least;
     outcome.diagnosis.findings.iter().filter(found).count()
 }
 
-/// What the diagnosis has against a program. The fault that is looked for is not named here.
+/// Whether a fault is found that is looked for.
+fn still_there(exercise: &Exercise, outcome: &Outcome) -> bool {
+    exercise.faults.iter().any(|fault| of_kind(fault, outcome, Severity::Warning) > 0)
+}
+
+/// What the diagnosis has against a program. The faults that are looked for are not named here.
 fn faults(exercise: &Exercise, outcome: &Outcome) -> Vec<String> {
     let diagnosis = &outcome.diagnosis;
-    let mut complaints = Vec::new();
-    if of_kind(exercise, outcome, Severity::Warning) > 0 {
-        complaints.push("the fault is still there".to_owned());
-    }
-    let others = diagnosis.findings.iter().filter(|finding| finding.kind != exercise.kind);
+    let left = exercise.faults.iter().filter(|fault| of_kind(fault, outcome, Severity::Warning) > 0);
+    let still = if exercise.faults.len() > 1 { "a fault is still there" } else { "the fault is still there" };
+    let mut complaints = vec![still.to_owned(); left.count()];
+    let others = diagnosis.findings.iter().filter(|finding| !exercise.is_about(&finding.kind));
     for finding in others.filter(|finding| finding.severity >= Severity::Warning) {
         let at = finding.culprit.at.as_ref().map(|at| format!(" at {}:{}", at.file, at.line)).unwrap_or_default();
         complaints.push(format!("there is a new fault: {}{at}: {}", finding.kind, finding.title));

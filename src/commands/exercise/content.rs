@@ -40,17 +40,42 @@ struct Table {
     /// Names of exercises to solve before.
     after: Vec<String>,
     /// Functions whose task is to blame; naming one of them is right.
+    #[serde(default)]
     tasks: Vec<String>,
+    /// Pieces of further lines that are right to blame, beside those a diagnosis may name.
+    #[serde(default)]
+    also: Vec<String>,
+    /// What is wrong, where that is not the one fault of `[truth]`; nothing if the program is not to blame.
+    faults: Option<Vec<Fault>>,
     /// Items of the program that are its clients and what it depends on, beside `run`.
     workload: Vec<String>,
     /// Which tool would have misled, and why.
     lied: String,
+    /// What the check says of a first remedy that does not hold.
+    first_try: Option<String>,
+}
+
+/// Something to be named and mended.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fault {
+    /// The kind of finding it deserves.
+    pub(super) kind: String,
+    /// The amplifier that the exercise is about, which is right as an answer too.
+    #[serde(skip)]
+    pub(super) amplifier: Option<String>,
+    /// Pieces of the lines to blame.
+    pub(super) patterns: Vec<String>,
+    /// Functions whose task is to blame; naming one of them is right.
+    pub(super) tasks: Vec<String>,
 }
 
 /// One exercise.
 #[derive(Debug)]
 pub(super) struct Exercise {
     pub(super) scenario: &'static Scenario,
+    /// A remedy that does not hold, and what the check says of it.
+    pub(super) first_try: Option<(&'static str, String)>,
     pub(super) name: String,
     pub(super) title: String,
     pub(super) ticket: String,
@@ -60,37 +85,60 @@ pub(super) struct Exercise {
     pub(super) lied: String,
     pub(super) after: Vec<String>,
     pub(super) workload: Vec<String>,
-    /// The kind of finding it deserves.
+    /// What the manifest calls it.
     pub(super) kind: String,
-    /// Kinds that are right as an answer: the finding's, and the amplifier the scenario is about.
-    pub(super) kinds: Vec<String>,
-    /// Pieces of the lines to blame.
-    pub(super) patterns: Vec<String>,
-    pub(super) tasks: Vec<String>,
+    /// What is wrong; nothing if the program is not to blame.
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Exercise {
+    /// Whether there is nothing to mend in the program.
+    pub(super) fn innocent(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Whether a finding of this kind is what the exercise is about.
+    pub(super) fn is_about(&self, kind: &str) -> bool {
+        self.faults.iter().any(|fault| fault.kind == kind)
+    }
 }
 
 /// Every exercise, the easy ones first.
 pub(super) fn all() -> Result<Vec<Exercise>, Failure> {
     let mut exercises = Vec::new();
     for scenario in pollscope_scenarios::all() {
-        exercises.extend(read(scenario)?);
+        exercises.extend(read(scenario, None)?);
+    }
+    for lesson in pollscope_scenarios::lessons() {
+        exercises.extend(read(&lesson.scenario, lesson.first_try_source)?);
     }
     exercises.sort_by_key(|exercise| exercise.difficulty);
     Ok(exercises)
 }
 
 /// The exercise of a scenario, if there is one.
-fn read(scenario: &'static Scenario) -> Result<Option<Exercise>, Failure> {
+fn read(scenario: &'static Scenario, first_try: Option<&'static str>) -> Result<Option<Exercise>, Failure> {
     let page: Page = toml::from_str(scenario.manifest)
         .map_err(|error| Failure::cannot(format_args!("read the manifest of {}", scenario.name), error))?;
-    let (Some(table), Some(truth)) = (page.exercise, page.truth) else {
+    let Some(table) = page.exercise else {
         return Ok(None);
     };
-    let mut kinds = vec![truth.kind.clone(), page.kind];
-    kinds.dedup();
-    let patterns = truth.culprit.into_iter().chain(truth.culprits).map(|place| place.pattern).collect();
+    let faults = match (table.faults, page.truth) {
+        (Some(faults), _) => faults,
+        (None, Some(truth)) => {
+            let lines = truth.culprit.into_iter().chain(truth.culprits).map(|place| place.pattern);
+            vec![Fault {
+                amplifier: Some(page.kind.clone()).filter(|kind| *kind != truth.kind),
+                kind: truth.kind,
+                patterns: lines.chain(table.also).collect(),
+                tasks: table.tasks,
+            }]
+        }
+        (None, None) => return Ok(None),
+    };
     Ok(Some(Exercise {
         scenario,
+        first_try: first_try.zip(table.first_try),
         name: table.name,
         title: page.title,
         ticket: page.ticket,
@@ -100,10 +148,8 @@ fn read(scenario: &'static Scenario) -> Result<Option<Exercise>, Failure> {
         lied: table.lied,
         after: table.after,
         workload: table.workload,
-        kind: truth.kind,
-        kinds,
-        patterns,
-        tasks: table.tasks,
+        kind: page.kind,
+        faults,
     }))
 }
 

@@ -1,8 +1,9 @@
 //! What there is to say once an exercise is solved.
 
 use super::content::Exercise;
-use super::project::{MAIN, Project};
-use crate::commands::Failure;
+use super::project::{MAIN, Project, WORKLOAD};
+use crate::commands::{Failure, terminal};
+use pollscope::report::hanging;
 use std::fmt::Write;
 
 /// Lines around a change that are shown with it.
@@ -13,12 +14,30 @@ pub(super) fn debrief(exercise: &Exercise) -> Result<String, Failure> {
     let scenario = exercise.scenario;
     let fault = Project::code(exercise, scenario.fault_source)?;
     let cure = Project::code(exercise, scenario.cure_source)?;
-    let mut text = format!("\nSolved. This was the scenario {}, a case of {}.\n", scenario.name, exercise.kind);
-    let _ = write!(text, "\nWhat would have misled you\n  {}\n", exercise.lied);
-    let _ = write!(text, "\nLesson\n  {}\n", exercise.lesson);
-    let _ = write!(text, "\nHow it was mended elsewhere\n{}", diff(fault.text(MAIN), cure.text(MAIN)));
-    let _ =
-        write!(text, "\nMore: pollscope run {0}, pollscope run {0} --cured, pollscope exercise list\n", scenario.name);
+    let kinds: Vec<_> = exercise.faults.iter().map(|fault| fault.kind.as_str()).collect();
+    let case = if kinds.is_empty() { exercise.kind.clone() } else { kinds.join(" and of ") };
+    // A lesson is in no list of scenarios.
+    let listed = pollscope_scenarios::all().iter().any(|one| one.name == scenario.name);
+    let was = if listed { format!("the scenario {}, ", scenario.name) } else { String::new() };
+    let mut text = format!("\nSolved. This was {was}a case of {case}.\n");
+    for (head, told) in [("What would have misled you", &exercise.lied), ("Lesson", &exercise.lesson)] {
+        let _ = write!(text, "\n{head}\n{}", hanging("  ", told, terminal::prose_columns()));
+    }
+    let file = if exercise.innocent() { WORKLOAD } else { MAIN };
+    let _ = write!(text, "\nHow it was mended elsewhere\n{}", diff(fault.text(file), cure.text(file)));
+    if let Some((first_try, _)) = &exercise.first_try {
+        let first_try = Project::code(exercise, first_try)?;
+        let _ = write!(
+            text,
+            "\nWhat does not hold, though it looks like it\n{}",
+            diff(fault.text(MAIN), first_try.text(MAIN))
+        );
+    }
+    text.push_str("\nMore: ");
+    if listed {
+        let _ = write!(text, "pollscope run {0}, pollscope run {0} --cured, ", scenario.name);
+    }
+    text.push_str("pollscope exercise list\n");
     Ok(text)
 }
 

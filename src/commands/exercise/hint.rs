@@ -4,7 +4,7 @@ use super::content::{self, Exercise};
 use super::progress::Progress;
 use super::project::recording;
 use crate::commands::{Failure, HEALTHY, terminal};
-use std::fmt::Write;
+use pollscope::report::hanging;
 
 /// What the four steps are about.
 const STEPS: [&str; 4] = ["signal", "tool", "place", "repair"];
@@ -15,7 +15,8 @@ pub(super) fn hint(name: &str) -> Result<u8, Failure> {
     let steps = progress.change(name, |steps| steps.hints = (steps.hints + 1).min(4))?;
     let mut text = String::new();
     for (at, hint) in (1..=steps.hints).zip(hints(&exercise)?) {
-        let _ = writeln!(text, "{at} of 4, the {}: {hint}", STEPS[usize::from(at) - 1]);
+        let first = format!("{at} of 4, the {}: ", STEPS[usize::from(at) - 1]);
+        text.push_str(&hanging(&first, &hint, terminal::prose_columns()));
     }
     terminal::result(&text);
     Ok(HEALTHY)

@@ -5,6 +5,7 @@ use super::place;
 use super::progress::Progress;
 use crate::commands::options::Format;
 use crate::commands::{Failure, HEALTHY, terminal};
+use pollscope::report::hanging;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -56,7 +57,8 @@ fn table(exercises: &[Exercise], progress: &Progress) -> Result<String, Failure>
         let steps = progress.of(&exercise.name);
         let name = format!("{:1$}{2}", "", depth * 2, exercise.name);
         let state = if steps.state() == "open" && !ready(exercise, progress) { "later" } else { steps.state() };
-        let _ = writeln!(text, "{name:width$}  {:>5}  {state:9}  {}", exercise.difficulty, exercise.title);
+        let first = format!("{name:width$}  {:>5}  {state:9}  ", exercise.difficulty);
+        text.push_str(&hanging(&first, &exercise.title, terminal::prose_columns()));
     }
     let _ = write!(text, "\n{solved} of {} solved; kept in {}\n", exercises.len(), place::progress()?.display());
     if let Some((_, next)) =

@@ -3,7 +3,7 @@
 use super::place;
 use crate::commands::Failure;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -24,7 +24,10 @@ pub(super) struct Steps {
     pub(super) dir: Option<PathBuf>,
     /// Hints shown, of four.
     pub(super) hints: u8,
-    /// Whether the right diagnosis was given.
+    /// Numbers of the faults that were named, where there are several.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) named: BTreeSet<usize>,
+    /// Whether the right diagnosis was given: of every fault.
     pub(super) diagnosed: bool,
     /// Whether a fix passed.
     pub(super) fixed: bool,

@@ -15,12 +15,16 @@ const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 const LOCK: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
 /// A crate of the bundled database, which is slow to optimize.
 const DATABASE: &str = "libsqlite3-sys";
+/// A driver for it that brings none of its own.
+const DRIVER: &str = "rusqlite";
 
 /// Files by their path in the project.
+#[derive(Clone)]
 pub(super) struct Project {
     files: Vec<(String, String)>,
 }
 
+const MANIFEST: &str = "Cargo.toml";
 /// Where the program of the learner lies.
 pub(super) const MAIN: &str = "src/main.rs";
 /// The workload, which stays as it was shipped.
@@ -35,7 +39,7 @@ impl Project {
         let figures = figures(pollscope_scenarios::FIGURES);
         let all = format!("{}{}", parts.main, parts.workload);
         let files = vec![
-            ("Cargo.toml", manifest(&exercise.name, &all)?),
+            (MANIFEST, manifest(&exercise.name, &all)?),
             ("Cargo.lock", LOCK.to_owned()),
             (".cargo/config.toml", config()?),
             (MAIN, parts.main),
@@ -43,6 +47,14 @@ impl Project {
             ("src/workload/figures.rs", figures),
         ];
         Ok(Project { files: files.into_iter().map(|(name, text)| (name.to_owned(), text)).collect() })
+    }
+
+    /// The service of `source` with everything else as it is shipped: tasks are compared by the workload's lines.
+    pub(super) fn solved(exercise: &Exercise, source: &str) -> Result<Project, Failure> {
+        let mut project = Project::code(exercise, exercise.scenario.fault_source)?;
+        let service = Project::code(exercise, source)?;
+        project.put(Path::new(MAIN), service.text(MAIN).to_owned());
+        Ok(project)
     }
 
     /// What a learner gets: the faulty program, its ticket, and what to do.
@@ -63,6 +75,13 @@ impl Project {
     /// Every file.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// Calls the package `name`. Cargo tells packages of one target folder apart by their names and not by where they
+    /// lie, and takes the last one that was built for any other of its name.
+    pub(super) fn rename(&mut self, exercise: &Exercise, name: &str) {
+        let manifest = self.text(MANIFEST).replacen(&package_head(&exercise.name), &package_head(name), 1);
+        self.put(Path::new(MANIFEST), manifest);
     }
 
     /// Adds a file, or replaces it.
@@ -130,22 +149,29 @@ struct Package {
     version: String,
 }
 
+fn package_head(name: &str) -> String {
+    format!("[package]\nname = \"{name}\"\n")
+}
+
 /// `Cargo.toml`, with the dependencies that `code` names, in the versions of the lock file.
 fn manifest(name: &str, code: &str) -> Result<String, Failure> {
     let damaged = |error| Failure::cannot("read the versions this tool was built with", error);
     let locked: Locked = toml::from_str(LOCK).map_err(damaged)?;
     let package: toml::Table = toml::from_str(pollscope_scenarios::PACKAGE).map_err(damaged)?;
     let wanted = package.get("dependencies").and_then(toml::Value::as_table).into_iter().flatten();
-    let mut text = format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n[dependencies]\n"
-    );
+    let head = package_head(name);
+    let mut text = format!("{head}version = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n[dependencies]\n");
     let mut database = false;
     for (krate, value) in wanted {
-        if !code.contains(&format!("{}::", krate.replace('-', "_"))) {
+        if !names(code, &krate.replace('-', "_")) {
             continue;
         }
-        database |= krate == "sqlx";
+        database |= ["sqlx", DRIVER].contains(&krate.as_str());
         let mut entry = toml::Table::new();
+        // In the tree of the tool sqlx brings the database along.
+        if krate == DRIVER {
+            entry.insert("features".to_owned(), vec!["bundled"].into());
+        }
         if let Some(value) = value.as_table() {
             entry.extend(
                 value
@@ -176,6 +202,13 @@ fn manifest(name: &str, code: &str) -> Result<String, Failure> {
     }
     text.push_str("\n# A workspace of its own, wherever it lies.\n[workspace]\n");
     Ok(text)
+}
+
+/// Whether `code` uses a path or a name that begins with this crate's.
+fn names(code: &str, krate: &str) -> bool {
+    let after = |rest: &str| rest.starts_with("::") || rest.starts_with(" as ");
+    let before = |text: &str| !text.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    code.match_indices(krate).any(|(at, _)| before(&code[..at]) && after(&code[at + krate.len()..]))
 }
 
 fn config() -> Result<String, Failure> {
@@ -210,7 +243,7 @@ fn readme(exercise: &Exercise) -> Result<String, Failure> {
          cargo build && {record}\n```\n\n\
          ## Say\n\n\
          Name the kind of fault, the line to blame and the function whose task it is, in `answer.toml` or with the check.\n\
-         The line counts as it was laid out, two lines more or less.\n\n\
+         The line counts as it was laid out, two lines more or less. Say `none` for a line or task that there is not.\n\n\
          ```sh\npollscope exercise check {name} --kind KIND --at src/main.rs:LINE --task FUNCTION\n```\n\n\
          ## Mend\n\n\
          The check builds your program, lets it work beside one that was mended before, and asks for the same work: the\n\
@@ -227,6 +260,6 @@ const ANSWERS: &str = "\
 kind = \"\"
 # The line to blame, in the program as it was laid out: \"src/main.rs:1\".
 at = \"\"
-# The function whose task is to blame.
+# The function whose task is to blame. \"none\", here and above, if the program is not.
 task = \"\"
 ";

@@ -25,15 +25,13 @@ pub(super) fn split(source: &str, workload: &[String]) -> Split {
     let theirs = |item: &&Item| item.name() == RUN || workload.iter().any(|name| *name == item.name());
     let (load, service): (Vec<&Item>, Vec<&Item>) = items.iter().partition(theirs);
 
-    let service = spaced(&service)
-        .replace("    run().await", "    workload::run().await")
-        .replace("pub async fn main", "async fn main");
+    let service = spaced(&service).replace(" run(", " workload::run(").replace("pub async fn main", "async fn main");
     let kept: Vec<_> = uses.iter().filter_map(|item| pruned(item, &service)).collect();
     let main = format!("{head}\nmod workload;\n\n{}\n\n{service}", kept.join("\n"));
 
-    let load = spaced(&load).replace("\nasync fn run()", "\npub(super) async fn run()");
-    let load =
-        load.strip_prefix("async fn run()").map_or(load.clone(), |rest| format!("pub(super) async fn run(){rest}"));
+    // Beside another item or as the first one.
+    let load = format!("\n{}", spaced(&load)).replace("\nasync fn run(", "\npub(super) async fn run(");
+    let load = load.trim_start();
     let workload = format!(
         "//! Who uses the service, what it depends on, and the books at the end of the day.\n\n\
          #![allow(unused_imports, reason = \"the service may stop or begin to use what the workload uses too\")]\n\n\
@@ -130,12 +128,15 @@ fn pruned(item: &str, code: &str) -> Option<String> {
 
 /// Whether `code` uses what is imported as `name`: by its word, or of a trait by its methods.
 fn used(module: &str, name: &str, code: &str) -> bool {
+    const IO: &[&str] = &["write!(", "writeln!(", ".write_all("];
+    const FORMATS: &[&str] = &["write!(", "writeln!("];
     let traits: &[(&str, &[&str])] = &[
         ("AsyncBufReadExt", &[".read_line(", ".lines()"]),
         ("AsyncReadExt", &[".read(", ".read_exact(", ".read_to_end(", ".read_u"]),
         ("AsyncWriteExt", &[".write_all(", ".flush(", ".shutdown(", ".write_u"]),
         ("BufRead", &[".read_line(", ".lines()"]),
-        ("Write as _", &["write!(", "writeln!("]),
+        ("Write as _", if module == "std::io" { IO } else { FORMATS }),
+        ("Read as _", &[".read("]),
         ("Instrument", &[".instrument("]),
         ("FromStr", &["from_str("]),
     ];
@@ -186,7 +187,7 @@ async fn run() {
 /// Opens.
 #[tokio::main]
 pub async fn main() {
-    run().await;
+    let ran = run().await;
 }
 ";
 
@@ -216,7 +217,7 @@ impl Shop {
 /// Opens.
 #[tokio::main]
 async fn main() {
-    workload::run().await;
+    let ran = workload::run().await;
 }
 ";
         assert_eq!(main, expected);

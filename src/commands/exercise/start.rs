@@ -4,6 +4,7 @@ use super::progress::Progress;
 use super::project::Project;
 use super::{content, place};
 use crate::commands::{Failure, HEALTHY, terminal};
+use pollscope::report::hanging;
 use std::fs;
 use std::path::Path;
 
@@ -19,11 +20,9 @@ pub(super) fn start(name: &str, dir: Option<&Path>) -> Result<u8, Failure> {
     }
     Project::shipped(&exercise)?.write(&folder)?;
     progress.change(name, |steps| steps.dir = Some(folder.clone()))?;
-    terminal::result(&format!(
-        "{}\n\n{}\n\nThe service lies in {}; its README.md says how to go on.\n",
-        exercise.title,
-        exercise.ticket,
-        folder.display()
-    ));
+    let end = format!("The service lies in {}; its README.md says how to go on.", folder.display());
+    let paragraph = |text: &str| hanging("", text, terminal::prose_columns());
+    let text = [&exercise.title, &exercise.ticket, &end].map(|text| paragraph(text)).join("\n");
+    terminal::result(&text);
     Ok(HEALTHY)
 }

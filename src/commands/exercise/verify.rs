@@ -1,12 +1,15 @@
 //! `pollscope exercise verify`: are the exercises fit to be solved?
 
-use super::check::judge;
+use super::check::{judge, observed};
 use super::content::{self, Exercise};
 use super::hint::hints;
 use super::project::{MAIN, Project, WORKLOAD};
 use crate::commands::{FINDINGS, Failure, HEALTHY, terminal};
+use pollscope::detect::Verdict;
 use std::collections::HashSet;
 
+/// How many times the work a program must do that is freed from its surroundings.
+const RELIEF: f64 = 1.3;
 /// Every file an exercise may have.
 const FILES: [&str; 10] = [
     "Cargo.toml",
@@ -48,18 +51,19 @@ fn read(exercise: &Exercise) -> Result<Vec<String>, Failure> {
         wrong.push(format!("{file} is a stray file"));
     }
     let (main, workload) = (shipped.text(MAIN), shipped.text(WORKLOAD));
-    for pattern in &exercise.patterns {
+    for pattern in exercise.faults.iter().flat_map(|fault| &fault.patterns) {
         if main.matches(pattern.as_str()).count() != 1 {
             wrong.push(format!("the learner's {MAIN} does not hold `{pattern}` once"));
         }
     }
-    for task in &exercise.tasks {
+    for task in exercise.faults.iter().flat_map(|fault| &fault.tasks) {
         let named = format!("fn {task}(");
         if !main.contains(&named) && !workload.contains(&named) && task != "main" {
             wrong.push(format!("there is no function `{task}`, whose task is to blame"));
         }
     }
-    let telling = [exercise.kind.as_str(), exercise.scenario.name];
+    let kinds = exercise.faults.iter().map(|fault| fault.kind.as_str());
+    let telling: Vec<_> = kinds.chain([exercise.kind.as_str(), exercise.scenario.name]).collect();
     let telling: Vec<_> = telling.iter().flat_map(|word| [(*word).to_owned(), word.replace('-', " ")]).collect();
     let hints = hints(exercise)?;
     // The last step of the hints may say everything.
@@ -89,28 +93,76 @@ fn read(exercise: &Exercise) -> Result<Vec<String>, Failure> {
         }
     }
     let cure = Project::code(exercise, exercise.scenario.cure_source)?;
-    if cure.text(WORKLOAD).split("use super::*").nth(1) != workload.split("use super::*").nth(1) {
-        wrong.push("the workloads of the fault and of the cure differ".to_owned());
+    // Where the program is not to blame, its surroundings are what is mended.
+    let (mended, kept) = if exercise.innocent() { (WORKLOAD, MAIN) } else { (MAIN, WORKLOAD) };
+    if below_uses(cure.text(kept)) != below_uses(shipped.text(kept)) {
+        wrong.push(format!("{kept} of the fault and of the cure differ"));
+    }
+    if cure.text(mended) == shipped.text(mended) {
+        wrong.push("the cure changes nothing".to_owned());
+    }
+    if exercise.faults.len() > 1 && exercise.first_try.is_none() {
+        wrong.push("nothing shows that one fault alone is no fix".to_owned());
     }
     Ok(wrong)
 }
 
+/// A file without its first items, which name what it uses.
+fn below_uses(text: &str) -> &str {
+    text.rfind("\nuse ").map_or(text, |at| &text[at + 1..]).split_once('\n').map_or("", |(_, rest)| rest)
+}
+
 fn culprits(exercise: &Exercise, main: &str) -> Vec<usize> {
-    let blamed = |line: &str| exercise.patterns.iter().any(|pattern| line.contains(pattern.trim()));
+    let patterns = exercise.faults.iter().flat_map(|fault| &fault.patterns);
+    let blamed = |line: &str| patterns.clone().any(|pattern| line.contains(pattern.trim()));
     (1..).zip(main.lines()).filter(|(_, line)| blamed(line)).map(|(number, _)| number).collect()
 }
 
-/// What is wrong with how it runs: as shipped it must not pass, and with the cure it must.
+/// What is wrong with how it runs: as shipped and with the first remedy it must not pass, and with the cure it must.
 fn run(exercise: &Exercise) -> Result<Vec<String>, Failure> {
     let mut wrong = Vec::new();
-    let fault = Project::code(exercise, exercise.scenario.fault_source)?;
-    if !judge(exercise, &fault)?.iter().any(|complaint| complaint.contains("still there")) {
-        wrong.push("its fault is not found as shipped".to_owned());
+    if exercise.innocent() {
+        return surroundings(exercise);
     }
-    // The learner's cure meets the workload as it was shipped with the fault.
-    let cure = Project::code(exercise, exercise.scenario.cure_source)?;
-    let mut solved = fault;
-    solved.put(MAIN.as_ref(), cure.text(MAIN).to_owned());
-    wrong.extend(judge(exercise, &solved)?.into_iter().map(|complaint| format!("with the cure, {complaint}")));
+    let complaints = judge(exercise, &Project::code(exercise, exercise.scenario.fault_source)?)?;
+    let found = complaints.iter().filter(|complaint| complaint.contains("still there")).count();
+    if found != exercise.faults.len() {
+        wrong.push(format!("as shipped, {found} of {} faults are found: {complaints:?}", exercise.faults.len()));
+    }
+    // The learner's files meet the workload as it was shipped with the fault.
+    let with = |source: &str| judge(exercise, &Project::solved(exercise, source)?);
+    if let Some((source, expected)) = &exercise.first_try {
+        let complaints = with(source)?;
+        if !complaints.iter().any(|complaint| complaint.contains(expected.as_str())) {
+            wrong.push(format!("of the first try it is not said `{expected}`, but {complaints:?}"));
+        }
+    }
+    wrong.extend(
+        with(exercise.scenario.cure_source)?.into_iter().map(|complaint| format!("with the cure, {complaint}")),
+    );
+    Ok(wrong)
+}
+
+/// What is wrong with an exercise whose program is not to blame: nothing must be found in it, but that the machine is
+/// to blame; and it must do more work where nothing is wrong with its surroundings.
+fn surroundings(exercise: &Exercise) -> Result<Vec<String>, Failure> {
+    let mut wrong = Vec::new();
+    let scenario = exercise.scenario;
+    let (outcome, shipped) = observed(exercise, &Project::code(exercise, scenario.fault_source)?)?;
+    let diagnosis = &outcome.diagnosis;
+    if diagnosis.verdict != Verdict::Environment {
+        let findings: Vec<_> = diagnosis.findings.iter().map(|finding| &finding.title).collect();
+        wrong.push(format!("as shipped, the verdict is {:?}: {findings:?}", diagnosis.verdict));
+    }
+    let (_, free) = observed(exercise, &Project::code(exercise, scenario.cure_source)?)?;
+    match (shipped.figures(), free.figures()) {
+        (Some(shipped), Some(free)) if shipped.conserved && free.conserved => {
+            let (before, after) = (shipped.requests, free.requests);
+            if after as f64 <= before as f64 * RELIEF {
+                wrong.push(format!("as shipped {before} requests are done, and {after} with the cure: no great harm"));
+            }
+        }
+        _ => wrong.push("its books are not even".to_owned()),
+    }
     Ok(wrong)
 }

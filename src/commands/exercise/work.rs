@@ -20,6 +20,9 @@ const EFFORT: f64 = 0.3;
 const AT_WORK: u64 = 10;
 /// Times the mended program's polls for a request from which a program spins.
 const SPIN: f64 = 10.0;
+/// What a machine may be to blame for as well.
+const FEWER: &str = "requests were done";
+const LESS: &str = "have much less to do";
 /// Most tasks of one line that are compared one by one.
 const FEW: usize = 64;
 
@@ -125,10 +128,7 @@ impl Work {
         if let Some(theirs) = twin.figures()
             && (requests as f64) < theirs.requests as f64 * THROUGHPUT
         {
-            said.push(format!(
-                "{requests} requests were done; the mended program does {} on this machine now",
-                theirs.requests
-            ));
+            said.push(format!("{requests} {FEWER}; the mended program does {} on this machine now", theirs.requests));
         }
         let each = |work: &Work, requests: u64| work.polls as f64 / requests.max(1) as f64;
         if let Some(theirs) = twin.figures()
@@ -147,19 +147,18 @@ impl Work {
                 ));
             } else if theirs.len() <= FEW && idle(ours, theirs) {
                 said.push(format!(
-                    "the tasks of {WORKLOAD}:{line} have much less to do than in the mended program; has some work gone?"
+                    "the tasks of {WORKLOAD}:{line} {LESS} than in the mended program; has some work gone?"
                 ));
             }
         }
         said
     }
 
-    /// Whether the only complaint may be the machine's: too few requests for a moment.
+    /// Whether every complaint may be the machine's: too little was done for a moment.
     pub(super) fn only_slow(&self, twin: &Work) -> bool {
         let said = self.complaints(twin);
-        self.figures().is_some_and(|figures| figures.conserved)
-            && said.len() == 1
-            && said[0].contains("requests were done")
+        let slow = |said: &String| said.contains(FEWER) || said.contains(LESS);
+        self.figures().is_some_and(|figures| figures.conserved) && !said.is_empty() && said.iter().all(slow)
     }
 }
 
