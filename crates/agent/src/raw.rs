@@ -2,6 +2,7 @@
 //! them.
 
 use crate::stack::RawStack;
+use crate::table::Entry;
 #[cfg(feature = "tracing")]
 use crate::trace::user_spans::Live;
 use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
@@ -98,6 +99,13 @@ pub(crate) enum What {
         task: TaskId,
         duration: Nanos,
     },
+    /// What the thread's table has no place for: one poll of a task, or several.
+    PolledOnce {
+        task: TaskId,
+        since: Nanos,
+        duration: Nanos,
+    },
+    Polled(Box<Entry>),
     Delay {
         task: TaskId,
         delay: Nanos,
