@@ -28,7 +28,6 @@ pub(crate) struct Copied(pub(crate) RawStack);
 
 static COPIED: AtomicUsize = AtomicUsize::new(0);
 
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
 impl Copied {
     pub(crate) fn new(stack: RawStack) -> Copied {
         COPIED.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +47,6 @@ impl Drop for Copied {
 }
 
 /// A lock that a task holds, or held.
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
 pub(crate) struct HeldLock {
     pub(crate) resource: ResourceId,
     /// For reading.
@@ -60,7 +58,6 @@ pub(crate) struct HeldLock {
 }
 
 /// A lock that was taken while another was held.
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
 pub(crate) struct TakenLock {
     pub(crate) resource: ResourceId,
     /// For reading.
