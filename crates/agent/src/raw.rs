@@ -28,6 +28,7 @@ pub(crate) struct Copied(pub(crate) RawStack);
 
 static COPIED: AtomicUsize = AtomicUsize::new(0);
 
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
 impl Copied {
     pub(crate) fn new(stack: RawStack) -> Copied {
         COPIED.fetch_add(1, Ordering::Relaxed);
