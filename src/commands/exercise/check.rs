@@ -133,7 +133,8 @@ pub(super) fn learners(exercise: &Exercise, folder: &Path) -> Result<Result<Proj
             return Ok(Err("src/main.rs is as it was shipped".to_owned()));
         }
         if file == Path::new(MAIN) && runtime(code.text(MAIN)).is_some_and(|shipped| runtime(&text) != Some(shipped)) {
-            let complaint = "the runtime is another one (number of blocking threads); mend the fault rather than the machine";
+            let complaint =
+                "the runtime is another one (number of blocking threads); mend the fault rather than the machine";
             return Ok(Err(complaint.to_owned()));
         }
         code.put(&file, text);

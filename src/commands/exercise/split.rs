@@ -205,7 +205,8 @@ pub async fn main() {
 
     #[test]
     fn a_name_server_stays_with_the_workload() {
-        let source = SOURCE.replace("use crate::figures::Figures;", "use crate::figures::Figures;\nuse crate::resolver;");
+        let source =
+            SOURCE.replace("use crate::figures::Figures;", "use crate::figures::Figures;\nuse crate::resolver;");
         let source = source.replace("Ok(Self {", "resolver::ask();\n        Ok(Self {");
         let Split { main, workload } = split(&source, &[]);
         assert!(asks_names(&source) && !asks_names(SOURCE));
