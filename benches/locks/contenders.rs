@@ -44,10 +44,6 @@ pub(crate) const CONTENDERS: [Contender; 4] = [
     },
 ];
 
-/// Variables by which an observer is turned on, or would say more than asked.
-pub(crate) const OBSERVERS: [&str; 6] =
-    ["POLLSCOPE", "POLLSCOPE_TRACE", "POLLSCOPE_LEVEL", "POLLSCOPE_COLLECT", "POLLSCOPE_COLLECT_DIR", "RUST_LOG"];
-
 fn bare(work: &'static Workload, time: Duration) -> f64 {
     under_tokio((work.run)(time))
 }

@@ -11,12 +11,14 @@
 //! contenders, so what it costs by itself is not in the ratios.
 
 mod contenders;
+#[path = "../measure/mod.rs"]
 mod measure;
 mod rounds;
 mod table;
 mod workloads;
 
 use contenders::{CONTENDERS, Contender};
+use measure::arguments::{named, number};
 use rounds::Plan;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -106,15 +108,4 @@ fn options(arguments: &[String]) -> Result<(Plan, Option<PathBuf>), String> {
         return Err("--rounds and --millis take a number from 1".to_owned());
     }
     Ok((plan, json))
-}
-
-fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{option} takes a number, and {text} is none"))
-}
-
-fn named<'a, T>(known: &'a [T], name: fn(&T) -> &'static str, what: &str, wanted: &str) -> Result<&'a T, String> {
-    known.iter().find(|one| name(one) == wanted).ok_or_else(|| {
-        let names: Vec<&str> = known.iter().map(name).collect();
-        format!("no {what} is called {wanted}; there are {}", names.join(", "))
-    })
 }

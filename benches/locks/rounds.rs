@@ -1,11 +1,10 @@
 //! Rounds of children, and what they measured.
 
 use crate::CHILD;
-use crate::contenders::{Contender, OBSERVERS};
+use crate::contenders::Contender;
+use crate::measure::process::{OBSERVERS, dropped, load};
 use crate::workloads::Workload;
-use pollscope_recording::{Event, Recording, find_recordings};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -82,22 +81,4 @@ fn child(contender: &Contender, workload: &Workload, lasting: Duration) -> Resul
     let text = String::from_utf8_lossy(&output.stdout);
     let nanos = text.trim().parse().map_err(|_| told(&format!("measured nothing, but said {text:?}")))?;
     Ok((nanos, dropped(folder.path())))
-}
-
-fn dropped(folder: &Path) -> u64 {
-    let mut dropped = 0;
-    for recording in find_recordings(folder).iter().filter_map(|dir| Recording::open(dir).ok()) {
-        recording.for_each(|event| {
-            if let Event::Cost(cost) = event {
-                dropped = dropped.max(cost.dropped);
-            }
-        });
-    }
-    dropped
-}
-
-/// The load of the last minute; 0 where nothing tells.
-fn load() -> f64 {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0)
 }

@@ -1,24 +1,9 @@
 //! The figures, for people and for programs.
 
+use crate::measure::figures::{bounds, median};
 use crate::rounds::Row;
 use serde_json::json;
 use std::fmt::Write;
-
-/// The middle of some figures, or the mean of the two in the middle; not a number where there are none.
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        len if len % 2 == 1 => sorted[len / 2],
-        len => (sorted[len / 2 - 1] + sorted[len / 2]) / 2.0,
-    }
-}
-
-fn bounds(figures: &[f64]) -> (f64, f64) {
-    let low = figures.iter().copied().fold(f64::INFINITY, f64::min);
-    (low, figures.iter().copied().fold(f64::NEG_INFINITY, f64::max))
-}
 
 /// A table a workload, a line a contender.
 pub(crate) fn text(rows: &[Row]) -> String {

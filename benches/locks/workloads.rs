@@ -1,6 +1,6 @@
 //! What is done under each contender. Each workload is one kind of operation, as often as fits into the time.
 
-use crate::measure::Clock;
+use crate::measure::clock::Clock;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

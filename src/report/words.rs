@@ -149,7 +149,8 @@ pub(super) fn node(node: &Node) -> String {
         return label.to_owned();
     };
     let bare = label.strip_suffix(&format!(" (spawned at {at})")).or(label.strip_suffix(&format!(" made at {at}")));
-    bare.map_or(label, |bare| bare.strip_prefix("the ").unwrap_or(bare)).to_owned()
+    let bare = bare.unwrap_or(label);
+    bare.strip_prefix("the ").unwrap_or(bare).to_owned()
 }
 
 /// Short names of the resources of a graph, in the order they come: `lock A`, `lock B`.

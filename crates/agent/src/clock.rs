@@ -1,10 +1,16 @@
 //! The one clock of the agent: `CLOCK_MONOTONIC` in nanoseconds, the same in every thread and process.
 
+use crate::ticks;
 use pollscope_recording::Nanos;
 
-/// Now.
+/// Now. Two threads may differ by some microseconds.
 #[inline]
 pub(crate) fn now() -> Nanos {
+    ticks::now().unwrap_or_else(exact)
+}
+
+/// Now, as the kernel says it.
+pub(crate) fn exact() -> Nanos {
     read(libc::CLOCK_MONOTONIC)
 }
 

@@ -12,18 +12,20 @@ use crate::hooks;
 use crate::idle::{self, IdleTasks};
 use crate::raw::{Raw, StaticPlace, What};
 use crate::self_wakes::Suspects;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
 use crate::stack::{Unwinder, generation, mapped};
-use crate::table::Table;
+use crate::table::{Entry, Table};
+use crate::ticks::Keeper;
 use locks::Locks;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
 use said_aside::SaidAside;
 use samples::Samples;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_millis(50);
@@ -54,18 +56,35 @@ struct Drain {
     /// The loader's count of modules when they were last listed.
     generation: Option<(u64, u64)>,
     spare: Table,
+    /// Of this window, what threads had no place for, by thread and task.
+    elsewhere: HashMap<(u64, words::TaskId), Entry>,
     window: Nanos,
     second: Nanos,
-    lost_polls: u64,
     /// Of threads that have ended.
     past_dropped: u64,
     past_polls: u64,
     failed: bool,
 }
 
+/// The drain's own thread, and whether it was called since it last looked.
+static THREAD: OnceLock<Thread> = OnceLock::new();
+static CALLED: AtomicBool = AtomicBool::new(false);
+
+/// Calls the drain before its time: much was noted.
+#[cold]
+pub(crate) fn call() {
+    if !CALLED.swap(true, Ordering::AcqRel)
+        && let Some(thread) = THREAD.get()
+    {
+        thread.unpark();
+    }
+}
+
 /// Until the session ends; it began at `begun`.
 pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
     slots::set_quiet(true);
+    without_signals();
+    let _ = THREAD.set(std::thread::current());
     let mut drain = Drain {
         session,
         writer,
@@ -82,24 +101,54 @@ pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
         modules: HashSet::new(),
         generation: None,
         spare: Table::new(),
+        elsewhere: HashMap::new(),
         window: begun,
         second: begun,
-        lost_polls: 0,
         past_dropped: 0,
         past_polls: 0,
         failed: false,
     };
     drain.introduce(begun);
+    let mut ticks = Keeper::new(clock::exact);
     loop {
         let last = session.stop.load(Ordering::Acquire);
+        let begun = clock::exact();
+        ticks.turn();
         drain.turn(last);
         if last {
             break;
         }
-        std::thread::park_timeout(EVERY);
+        CALLED.store(false, Ordering::Release);
+        loop {
+            // Called in the middle of its rest, it takes what there is and rests on.
+            std::thread::park_timeout(EVERY.saturating_sub(Duration::from_nanos(clock::exact() - begun)));
+            let rested = clock::exact() - begun >= EVERY.as_nanos() as u64;
+            if rested || session.stop.load(Ordering::Acquire) {
+                break;
+            }
+            if CALLED.swap(false, Ordering::AcqRel) {
+                drain.take(clock::now(), false);
+            }
+        }
     }
     drain.write(words::End { at: clock::now(), why: "exit".into() });
-    let _ = drain.writer.finish();
+    let failed = drain.failed;
+    if let Err(error) = drain.writer.finish()
+        && !failed
+    {
+        session::cannot_write(&error);
+    }
+}
+
+/// Signals of the program are for its own threads. The one for a file that may not grow would even end it, for a write of
+/// ours.
+fn without_signals() {
+    // SAFETY: all zero is a valid set, filled before it is used; it changes this thread alone.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+    }
 }
 
 impl Drain {
@@ -150,30 +199,11 @@ impl Drain {
 
     /// One turn: everything noted before now, in order of time.
     fn turn(&mut self, last: bool) {
-        let now = clock::now();
         let slots = self.session.slots();
         // Whoever has ended by now says nothing more after this turn.
         let ended: Vec<bool> = slots.iter().map(|slot| slot.ended.load(Ordering::Acquire)).collect();
-        for slot in &slots {
-            self.meet(slot, now);
-        }
-        let mut batch = std::mem::take(&mut self.held_back);
-        for slot in &slots {
-            slot.take(|raw| batch.push((slot.tid, raw)));
-        }
-        batch.sort_by_key(|(_, raw)| raw.at);
-        if !last {
-            let settled = batch.partition_point(|(_, raw)| raw.at < now.saturating_sub(SETTLED));
-            self.held_back = batch.split_off(settled);
-        }
-        let mut own = std::mem::take(&mut *self.session.events()).into_iter().peekable();
-        for (tid, raw) in batch {
-            while let Some(event) = own.next_if(|event| event.at() <= raw.at) {
-                self.write(event);
-            }
-            self.tell(tid, raw);
-        }
-        own.for_each(|event| self.write(event));
+        let now = clock::now();
+        self.take(now, last);
         let ripe = self.locks.ripe(now, &mut self.unwinder);
         for event in ripe {
             #[cfg(feature = "tracing")]
@@ -189,16 +219,47 @@ impl Drain {
             let idle = self.idle.ripe(now, last, &mut self.unwinder);
             idle.into_iter().for_each(|event| self.write(event));
         }
-        if last || now - self.window >= WINDOW {
+        if last || now.saturating_sub(self.window) >= WINDOW {
             self.summarize(&slots, now);
             slots.iter().zip(ended).filter(|(_, ended)| *ended).for_each(|(slot, _)| self.part(slot, now));
         }
-        if last || now - self.second >= SECOND {
+        if last || now.saturating_sub(self.second) >= SECOND {
             self.account(now);
         }
-        if !self.failed && self.writer.flush().is_err() {
-            self.failed = true;
+        if !self.failed {
+            let flushed = self.writer.flush();
+            self.went(flushed);
         }
+    }
+
+    /// What was noted before `now`, in order of time.
+    fn take(&mut self, now: Nanos, last: bool) {
+        let slots = self.session.slots();
+        for slot in &slots {
+            self.meet(slot, now);
+        }
+        let mut batch = std::mem::take(&mut self.held_back);
+        for slot in &slots {
+            // A thread may note faster than it is read: what comes after this turn began is the next one's.
+            slot.take(|raw| {
+                let goes_on = raw.at <= now + SETTLED;
+                batch.push((slot.tid, raw));
+                goes_on
+            });
+        }
+        batch.sort_by_key(|(_, raw)| raw.at);
+        if !last {
+            let settled = batch.partition_point(|(_, raw)| raw.at < now.saturating_sub(SETTLED));
+            self.held_back = batch.split_off(settled);
+        }
+        let mut own = std::mem::take(&mut *self.session.events()).into_iter().peekable();
+        for (tid, raw) in batch {
+            while let Some(event) = own.next_if(|event| event.at() <= raw.at) {
+                self.write(event);
+            }
+            self.tell(tid, raw);
+        }
+        own.for_each(|event| self.write(event));
     }
 
     fn meet(&mut self, slot: &Arc<Slot>, at: Nanos) {
@@ -236,6 +297,10 @@ impl Drain {
                 self.locks.polled(task, at);
                 self.write(words::Poll { at, task, tid, duration_ns: duration });
             }
+            What::PolledOnce { task, since, duration } => {
+                self.elsewhere.entry((tid, task)).or_default().add(since, duration);
+            }
+            What::Polled(entry) => self.elsewhere.entry((tid, entry.task)).or_default().join(&entry),
             What::Delay { task, delay } => self.write(words::Delay { at, task, tid, delay_ns: delay }),
             What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
             What::End { task } => {
@@ -328,25 +393,19 @@ impl Drain {
     }
 
     fn summarize(&mut self, slots: &[Arc<Slot>], now: Nanos) {
-        let from = self.window;
+        let mut counted: Vec<(u64, Entry)> = Vec::new();
+        for ((tid, task), entry) in self.elsewhere.drain() {
+            counted.push((tid, Entry { task, ..entry }));
+        }
         for slot in slots {
             slot.swap_table(&mut self.spare);
-            let mut events = Vec::new();
-            self.lost_polls += self.spare.take(|entry| {
-                self.suspects.polled(entry.task, entry.polls, entry.busy);
-                self.locks.polled(entry.task, entry.last);
-                events.push(words::Polls {
-                    at: now,
-                    task: entry.task,
-                    tid: slot.tid as u64,
-                    from,
-                    polls: entry.polls,
-                    busy_ns: entry.busy,
-                    max_ns: entry.max,
-                    histogram: entry.histogram,
-                });
-            });
-            events.into_iter().for_each(|event| self.write(event));
+            self.spare.take(|entry| counted.push((slot.tid as u64, *entry)));
+        }
+        let from = self.window;
+        for (tid, Entry { task, polls, busy, last, max, histogram }) in counted {
+            self.suspects.polled(task, polls, busy);
+            self.locks.polled(task, last);
+            self.write(words::Polls { at: now, task, tid, from, polls, busy_ns: busy, max_ns: max, histogram });
         }
         self.locks.idle(now).into_iter().for_each(|event| self.write(event));
         if let Some(event) = self.suspects.turn(from, now, self.session.tracing) {
@@ -401,16 +460,24 @@ impl Drain {
             agent_cpu_ns: clock::own_cpu()
                 + self.session.watchdog_cpu.load(Ordering::Relaxed)
                 + self.writer.sealing_cpu_ns(),
-            dropped: self.past_dropped + slots.iter().map(|slot| slot.dropped()).sum::<u64>() + self.lost_polls,
+            dropped: self.past_dropped + slots.iter().map(|slot| slot.dropped()).sum::<u64>(),
             polls: self.past_polls + slots.iter().map(|slot| slot.polls.load(Ordering::Relaxed)).sum::<u64>(),
         });
         self.second = now;
     }
 
-    /// A recording that cannot be written ends; the program goes on.
     fn write(&mut self, event: impl Into<Event>) {
-        if !self.failed && self.writer.write(&event.into()).is_err() {
+        if !self.failed {
+            let written = self.writer.write(&event.into());
+            self.went(written);
+        }
+    }
+
+    /// A recording that cannot be written ends, which is told once; the program goes on.
+    fn went(&mut self, written: std::io::Result<()>) {
+        if let Err(error) = written {
             self.failed = true;
+            session::cannot_write(&error);
         }
     }
 

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::raw::What;
 use crate::session::RuntimeState;
 use crate::slots;
+use crate::task_number::task_number;
 use crate::workers;
 use pollscope_recording::Nanos;
 use std::panic;
@@ -25,23 +26,6 @@ pub(crate) fn start(runtime: &Arc<RuntimeState>) {
         let task = tokio::spawn(beat(Beating(runtime.clone())));
         runtime.heartbeat.store(task_number(task.id()), Ordering::Release);
     });
-}
-
-/// The number of a task id, which tokio shows only as text.
-pub(crate) fn task_number(id: tokio::task::Id) -> u64 {
-    struct Digits(u64);
-    impl std::fmt::Write for Digits {
-        fn write_str(&mut self, text: &str) -> std::fmt::Result {
-            for digit in text.bytes().filter(u8::is_ascii_digit) {
-                self.0 = self.0.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            }
-            Ok(())
-        }
-    }
-    let mut digits = Digits(0);
-    // Writing into `Digits` cannot fail.
-    let _ = std::fmt::Write::write_fmt(&mut digits, format_args!("{id}"));
-    digits.0
 }
 
 /// Whether tokio's clock stands still: a paused clock jumps to the next timer whenever all is at rest, and one of ours

@@ -78,9 +78,9 @@ fn tasks(_: &mut Builder, session: &'static Session, _: &Arc<RuntimeState>) {
 
 #[cfg(tokio_unstable)]
 fn tasks(builder: &mut Builder, session: &'static Session, runtime: &Arc<RuntimeState>) {
-    use crate::heartbeat::task_number;
     use crate::panics;
     use crate::raw::{StaticPlace, What};
+    use crate::task_number::task_number;
     use crate::wakes;
 
     let id = runtime.id;

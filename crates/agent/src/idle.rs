@@ -9,7 +9,7 @@ use crate::foreign;
 use crate::session::Session;
 use crate::slots;
 use crate::stack::{Look, RawStack, Unwinder, look_here};
-use pollscope_recording::{Event, Foreign, Idle, Nanos, TaskId};
+use pollscope_recording::{Event, Foreign, Idle, Nanos, ROOT_TASK_BIT, TaskId};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -75,7 +75,7 @@ thread_local! {
 
 static KNOWN: [Mutex<Option<HashMap<TaskId, Capture>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
 static HELD: AtomicUsize = AtomicUsize::new(0);
-/// Wakers tell of themselves: without that, none handed out means nothing.
+/// The wakers of tasks tell of themselves: without that, none handed out means nothing. Those of root futures always do.
 static TOLD: AtomicBool = AtomicBool::new(false);
 /// Wakes by threads that work for no runtime.
 static FOREIGN: AtomicU64 = AtomicU64::new(0);
@@ -119,7 +119,7 @@ pub(crate) fn poll_started(depth: usize, frame: u64) {
 #[inline]
 pub(crate) fn cloned(task: TaskId) {
     place(task).wakers.fetch_add(1, Ordering::Relaxed);
-    if !TOLD.load(Ordering::Relaxed) {
+    if task & ROOT_TASK_BIT == 0 && !TOLD.load(Ordering::Relaxed) {
         TOLD.store(true, Ordering::Relaxed);
     }
     let Some(slot) = slots::current() else { return };
@@ -165,7 +165,7 @@ pub(crate) fn poll_ended(depth: usize, task: TaskId, since: Nanos, now: Nanos, e
             capture.keep_last(wakers);
             (capture.registered, capture.since) = (now, now);
             keep(task, capture);
-        } else if TOLD.load(Ordering::Relaxed) && nobody_wakes(task, since) {
+        } else if (TOLD.load(Ordering::Relaxed) || task & ROOT_TASK_BIT != 0) && nobody_wakes(task, since) {
             forgotten(task, now);
         }
     });

@@ -58,6 +58,8 @@ mod session;
 mod slots;
 mod stack;
 mod table;
+mod task_number;
+mod ticks;
 #[cfg(feature = "tracing")]
 mod trace;
 mod wakes;

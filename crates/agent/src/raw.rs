@@ -2,6 +2,7 @@
 //! them.
 
 use crate::stack::RawStack;
+use crate::table::Entry;
 #[cfg(feature = "tracing")]
 use crate::trace::user_spans::Live;
 use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
@@ -27,7 +28,6 @@ pub(crate) struct Copied(pub(crate) RawStack);
 
 static COPIED: AtomicUsize = AtomicUsize::new(0);
 
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
 impl Copied {
     pub(crate) fn new(stack: RawStack) -> Copied {
         COPIED.fetch_add(1, Ordering::Relaxed);
@@ -47,7 +47,6 @@ impl Drop for Copied {
 }
 
 /// A lock that a task holds, or held.
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
 pub(crate) struct HeldLock {
     pub(crate) resource: ResourceId,
     /// For reading.
@@ -59,7 +58,6 @@ pub(crate) struct HeldLock {
 }
 
 /// A lock that was taken while another was held.
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
 pub(crate) struct TakenLock {
     pub(crate) resource: ResourceId,
     /// For reading.
@@ -98,6 +96,13 @@ pub(crate) enum What {
         task: TaskId,
         duration: Nanos,
     },
+    /// What the thread's table has no place for: one poll of a task, or several.
+    PolledOnce {
+        task: TaskId,
+        since: Nanos,
+        duration: Nanos,
+    },
+    Polled(Box<Entry>),
     Delay {
         task: TaskId,
         delay: Nanos,

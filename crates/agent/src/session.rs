@@ -5,6 +5,7 @@ use crate::slots::Slot;
 use crate::workers::Unhooked;
 use crate::{drain, watchdog};
 use pollscope_recording::{Event, Nanos, Writer, WriterOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -143,21 +144,25 @@ fn not_observable_at(at: Nanos, what: &str) -> pollscope_recording::NotObservabl
     pollscope_recording::NotObservable { at, what: what.into() }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the agent speaks: a recording that cannot begin")]
+/// The recording ends early.
+pub(crate) fn cannot_write(error: &std::io::Error) {
+    complain(&format!("cannot record any longer: {error}; the program runs on unobserved"));
+}
+
+/// The one place where the agent speaks: a recording that cannot begin or go on.
 fn complain(sentence: &str) {
-    eprintln!("pollscope: {sentence}");
+    // A program may have closed its stderr: that is no reason to panic.
+    let _ = writeln!(std::io::stderr(), "pollscope: {sentence}");
 }
 
 impl Session {
     fn create(parent: &Path) -> std::io::Result<(Session, Writer)> {
         let directory = parent.join(folder_name());
-        let options = WriterOptions {
-            max_bytes: std::env::var("POLLSCOPE_MAX_BYTES")
-                .ok()
-                .and_then(|bytes| bytes.parse().ok())
-                .unwrap_or(WriterOptions::default().max_bytes),
-            ..WriterOptions::default()
-        };
+        let usual = WriterOptions::default();
+        let budget = std::env::var("POLLSCOPE_MAX_BYTES").ok().and_then(|bytes| bytes.parse().ok());
+        let max_bytes = budget.unwrap_or(usual.max_bytes);
+        // Only whole segments can go, and one that is being compressed is there twice for a moment.
+        let options = WriterOptions { max_bytes, segment_bytes: usual.segment_bytes.min(max_bytes / 4) };
         let writer = Writer::create(&directory, options)?;
         // SAFETY: the handler only stores to a static.
         unsafe { libc::pthread_atfork(None, None, Some(forked)) };

@@ -3,13 +3,14 @@
 //! words: a program may start and end threads all day.
 
 use crate::clock;
+use crate::drain;
 #[cfg(feature = "tracing")]
 use crate::idle;
 use crate::raw::{Raw, What};
 use crate::ring::Ring;
 use crate::session;
 use crate::stack::ThreadBounds;
-use crate::table::Table;
+use crate::table::{Entry, Table};
 #[cfg(feature = "tracing")]
 use crate::trace::{Span, user_spans::SpanStack};
 use pollscope_recording::{Nanos, TaskId};
@@ -19,7 +20,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Polls nest: a `LocalSet` polls its tasks inside its own task's poll. Deeper than this only the depth is counted.
 const DEPTH: usize = 8;
-const RING: usize = 4096;
 /// The bounds of what is notable in the level `summary`; in `full` all is.
 const NOTABLE: Nanos = 1_000_000;
 const LATE: Nanos = 5_000_000;
@@ -170,7 +170,7 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         watched_end: AtomicU64::new(0),
         watched_cpu: AtomicU64::new(0),
         table: Mutex::new(Table::new()),
-        ring: Ring::new(RING),
+        ring: Ring::new(),
         polls: AtomicU64::new(0),
         notable: if session.full { 0 } else { NOTABLE },
         late: if session.full { 0 } else { LATE },
@@ -192,7 +192,9 @@ impl Slot {
     pub(crate) fn note(&self, at: Nanos, what: What) {
         // SAFETY: slots are reached through `current()` by their own thread only, and the drain and the watchdog never
         // push.
-        unsafe { self.ring.push(Raw { at, what }) };
+        if unsafe { self.ring.push(Raw { at, what }) } {
+            drain::call();
+        }
     }
 
     /// A poll begins; `woken` is when its task was woken, if known, `hooks` the runtime whose hooks tell of it.
@@ -234,7 +236,10 @@ impl Slot {
             }
             self.polls.store(self.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             // The drain holds this lock for the time of a copy; then the poll is written alone instead of waiting.
-            let counted = self.table.try_lock().map(|mut table| table.add(task, since, duration)).is_ok();
+            let count = |mut table: std::sync::MutexGuard<'_, Table>| {
+                table.add(task, since, duration, |entry| self.pushed_out(now, entry));
+            };
+            let counted = self.table.try_lock().map(count).is_ok();
             if !counted || duration >= self.notable {
                 self.note(since, What::Poll { task, duration });
             }
@@ -243,6 +248,18 @@ impl Slot {
             self.ending.store(false, Ordering::Relaxed);
         }
         self.change(|| self.depth.store(depth - 1, Ordering::Relaxed));
+    }
+
+    /// A sum that found its place taken by another task goes to the drain at once. Of most it is a single poll.
+    fn pushed_out(&self, at: Nanos, entry: &Entry) {
+        let (task, since, duration) = (entry.task, entry.last, entry.max);
+        self.note(
+            at,
+            match entry.polls {
+                1 => What::PolledOnce { task, since, duration },
+                _ => What::Polled(Box::new(*entry)),
+            },
+        );
     }
 
     /// `task` has come to its end, perhaps in the innermost open poll; for the owner only.
@@ -313,8 +330,8 @@ impl Slot {
         self.version.store(version + 2, Ordering::Release);
     }
 
-    /// Takes everything noted so far; for the drain only.
-    pub(crate) fn take(&self, each: impl FnMut(Raw)) {
+    /// Takes what was noted, until `each` has enough; for the drain only.
+    pub(crate) fn take(&self, each: impl FnMut(Raw) -> bool) {
         // SAFETY: only the drain calls this, and there is one.
         unsafe { self.ring.drain(each) };
     }

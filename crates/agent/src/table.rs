@@ -3,8 +3,6 @@
 use pollscope_recording::{Nanos, POLL_BUCKETS, TaskId, poll_bucket};
 
 const SLOTS: usize = 256;
-/// Entries pushed out of their place wait here; more than this in one window are only counted.
-const SPILL: usize = 1024;
 
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Entry {
@@ -17,46 +15,55 @@ pub(crate) struct Entry {
     pub(crate) histogram: [u32; POLL_BUCKETS],
 }
 
+impl Entry {
+    /// Counts one poll.
+    #[inline]
+    pub(crate) fn add(&mut self, since: Nanos, nanos: Nanos) {
+        self.polls += 1;
+        self.busy += nanos;
+        self.last = since;
+        self.max = self.max.max(nanos);
+        self.histogram[poll_bucket(nanos)] += 1;
+    }
+
+    /// Counts what another one of the same task did.
+    pub(crate) fn join(&mut self, other: &Entry) {
+        self.polls += other.polls;
+        self.busy += other.busy;
+        self.last = self.last.max(other.last);
+        self.max = self.max.max(other.max);
+        self.histogram.iter_mut().zip(other.histogram).for_each(|(count, more)| *count += more);
+    }
+}
+
 pub(crate) struct Table {
     entries: Box<[Entry]>,
-    spill: Vec<Entry>,
-    overflow: u64,
 }
 
 impl Table {
     pub(crate) fn new() -> Table {
-        Table { entries: vec![Entry::default(); SLOTS].into(), spill: Vec::with_capacity(SPILL), overflow: 0 }
+        Table { entries: vec![Entry::default(); SLOTS].into() }
     }
 
-    /// Counts one poll. Never allocates.
+    /// Counts one poll. What another task has in its place goes to `pushed_out`. Never allocates.
     #[inline]
-    pub(crate) fn add(&mut self, task: TaskId, since: Nanos, nanos: Nanos) {
+    pub(crate) fn add(&mut self, task: TaskId, since: Nanos, nanos: Nanos, pushed_out: impl FnOnce(&Entry)) {
         let entry = &mut self.entries[task as usize & (SLOTS - 1)];
         if entry.task != task {
             if entry.polls > 0 {
-                if self.spill.len() < SPILL {
-                    self.spill.push(*entry);
-                } else {
-                    self.overflow += entry.polls;
-                }
+                pushed_out(entry);
             }
             *entry = Entry { task, ..Entry::default() };
         }
-        entry.polls += 1;
-        entry.busy += nanos;
-        entry.last = since;
-        entry.max = entry.max.max(nanos);
-        entry.histogram[poll_bucket(nanos)] += 1;
+        entry.add(since, nanos);
     }
 
-    /// Hands out and forgets what was counted; the result is the number of polls that found no place.
-    pub(crate) fn take(&mut self, mut each: impl FnMut(&Entry)) -> u64 {
-        self.spill.drain(..).for_each(|entry| each(&entry));
+    /// Hands out and forgets what was counted.
+    pub(crate) fn take(&mut self, mut each: impl FnMut(&Entry)) {
         for entry in self.entries.iter_mut().filter(|entry| entry.polls > 0) {
             each(entry);
             entry.polls = 0;
             entry.task = 0;
         }
-        std::mem::take(&mut self.overflow)
     }
 }

@@ -136,7 +136,7 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
     // The poll may have ended while its stack was taken: such a stack belongs to nobody.
     let still = Some(watched.open) == open() && !session.are_hooks_replaced(watched.open.hooks);
     if !again {
-        watched.next_look = watched.open.since + 2 * (now - watched.open.since);
+        watched.next_look = watched.open.since + 2 * now.saturating_sub(watched.open.since);
     }
     watched.reported |= still;
     #[cfg(feature = "tracing")]

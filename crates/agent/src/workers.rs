@@ -189,7 +189,7 @@ impl Workers {
         } else if now >= still.asked + LOOK_EVERY {
             still.asked = now;
         }
-        (now - still.since >= STUCK).then_some(Open { task: 0, since: still.since, hooks: 0 })
+        (now.saturating_sub(still.since) >= STUCK).then_some(Open { task: 0, since: still.since, hooks: 0 })
     }
 
     pub(crate) fn forget(&mut self, slot: &Arc<Slot>) {

@@ -178,8 +178,21 @@ const OBSERVER: &str = "pollscope_agent::";
 /// Where the runtime's own functions live; its channels and locks for programs are elsewhere.
 const RUNTIME: &str = "tokio::runtime::";
 
-/// Where glibc waits for a lock of its own: those are the allocator's.
-const ALLOCATOR: &str = "__lll_lock_wait_private";
+/// The C library's allocator, and where it waits: for a lock of its own, or for the kernel's of the address space.
+const ALLOCATOR: [&str; 12] = [
+    "lll_lock_wait_private",
+    "malloc",
+    "calloc",
+    "realloc",
+    "free",
+    "int_malloc",
+    "int_free",
+    "sysmalloc",
+    "mmap",
+    "munmap",
+    "madvise",
+    "brk",
+];
 
 /// What one stack tells.
 #[derive(Clone, Default)]
@@ -213,9 +226,12 @@ impl Look {
         // A task whose future is a library's has no line of its own.
         let beneath = frames.get(..user.unwrap_or(poll)).unwrap_or_default();
         let is_in = |of: &str| beneath.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(of));
+        let c_name =
+            |frame: &symbols::Frame| frame.function.trim_start_matches('_').trim_start_matches("libc_").to_owned();
+        let allocates = beneath.iter().any(|frame| ALLOCATOR.contains(&c_name(frame).as_str()));
         // Nor does the program keep the locks inside the runtime and the allocator: whoever has one is not run.
         let locks = || calls.known(beneath, &[], state).is_some_and(|known| known.class.lock.is_some());
-        let observing = is_in(OBSERVER) || is_in(ALLOCATOR) || (is_in(RUNTIME) && locks());
+        let observing = is_in(OBSERVER) || allocates || (beneath.iter().any(is_runtime) && locks());
         let watch = below.iter().any(|frame| frame.function.contains("tokio::sync::watch::"));
         Look { blame, class: known.map(|known| known.class), dropped, observing, watch }
     }
@@ -230,6 +246,14 @@ impl Look {
             _ => of_class.unwrap_or(kinds::BLOCKS),
         }
     }
+}
+
+/// Whether this is code of the runtime itself. Where libraries have line tables only, what is inlined has a short name.
+fn is_runtime(frame: &symbols::Frame) -> bool {
+    let file = frame.file.as_deref().and_then(|file| file.split_once("/tokio-"));
+    frame.function.trim_start_matches('<').starts_with(RUNTIME)
+        || file
+            .is_some_and(|(_, path)| path.split_once('/').is_some_and(|(_, inner)| inner.starts_with("src/runtime/")))
 }
 
 /// Whether the poll of a task begins in this frame.

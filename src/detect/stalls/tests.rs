@@ -34,6 +34,7 @@ const FUNCTIONS: &[(u64, &str)] = &[
     (24, "tokio::runtime::blocking::pool::Spawner::spawn_task"),
     (25, "__lll_lock_wait_private"),
     (26, "tokio::time::sleep::Sleep::poll_elapsed"),
+    (27, "__libc_malloc"),
     (22, "<tokio::net::tcp::stream::TcpStream>::connect"),
     (101, "svc::load::{{closure}}"),
     (102, "<svc::Session as core::ops::drop::Drop>::drop"),
@@ -207,9 +208,25 @@ fn what_the_observer_or_the_machine_did_is_not_held_against_anybody() {
         answers(&model).findings
     });
     let allocator = found(&[Poll { stack: &[25, 101, 15], ..Poll::default() }]);
-    for found in [observer, runtime, no_line, timers, allocator, waiting, unseen] {
+    // For the lock of the address space, which another thread keeps that is not run.
+    let memory = found(&[Poll { stack: &[27, 101, 15], ..Poll::default() }]);
+    for found in [observer, runtime, no_line, timers, allocator, memory, waiting, unseen] {
         assert!(found.is_empty(), "{found:#?}");
     }
+}
+
+#[test]
+fn the_runtime_is_known_by_its_file_where_names_are_short() {
+    let of = |function: &str, file: &str| symbols::Frame {
+        function: function.into(),
+        file: Some(file.into()),
+        ..symbols::Frame::default()
+    };
+    let sources = "/home/x/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.54.1/src";
+    assert!(super::is_runtime(&of("reregister", &format!("{sources}/runtime/time/mod.rs"))));
+    assert!(super::is_runtime(&of("tokio::runtime::time::Handle::reregister", "mod.rs")));
+    assert!(!super::is_runtime(&of("lock", &format!("{sources}/sync/mutex.rs"))));
+    assert!(!super::is_runtime(&of("run", "/work/tokio-shop/runtime/src/run.rs")));
 }
 
 #[test]

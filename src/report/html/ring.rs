@@ -71,12 +71,14 @@ fn node_box(node: &Node, graph: &Graph, (x, y): Point) -> Markup {
     let place = node.at.as_ref().map(words::spot).unwrap_or_default();
     let class = if node.kind == NodeType::Resource { "resource" } else { "task" };
     let radius = if node.kind == NodeType::Resource { BOX.1 } else { 4.0 };
+    // An oval has less room than a box.
+    let most = if node.kind == NodeType::Resource { 22 } else { 26 };
     let verb = if node.kind == NodeType::Resource { "made at" } else { "spawned at" };
     html! {
         g.node transform=(format!("translate({x:.0} {y:.0})")) {
             title { (name) @if !place.is_empty() { ", " (verb) " " (place) } }
             rect.(class) x=(-BOX.0) y=(-BOX.1) width=(2.0 * BOX.0) height=(2.0 * BOX.1) rx=(radius) {}
-            text.name text-anchor="middle" y=(if place.is_empty() { 5 } else { -4 }) { (front(&name, 26)) }
+            text.name text-anchor="middle" y=(if place.is_empty() { 5 } else { -4 }) { (front(&name, most)) }
             @if !place.is_empty() { text.at text-anchor="middle" y="14" { (tail(&place, 29)) } }
         }
     }

@@ -19,6 +19,7 @@ mod hooks;
 mod record;
 mod runtimes;
 mod started;
+mod stress;
 #[cfg(feature = "tracing")]
 mod traced;
 
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         (hooks::PROGRAMS, hooks::TESTS),
         (runtimes::PROGRAMS, runtimes::TESTS),
         (started::PROGRAMS, started::TESTS),
+        (stress::PROGRAMS, stress::TESTS),
         #[cfg(feature = "tracing")]
         (traced::PROGRAMS, traced::TESTS),
     ];

@@ -132,6 +132,11 @@ impl Run {
         }
     }
 
+    /// Where it records into.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Lets the program go on.
     pub fn tell(&mut self) {
         self.stdin.as_mut().unwrap().write_all(b".").unwrap();

@@ -229,3 +229,6 @@ pub(super) fn copy_running(thread: &ThreadBounds) -> Option<RawStack> {
         bytes,
     })
 }
+
+#[cfg(test)]
+mod storm;

@@ -15,13 +15,24 @@ pub(crate) struct Clock {
     batch_since: Instant,
     batch: u64,
     operations: u64,
+    /// With those that were not counted.
+    all: u64,
     took: Duration,
 }
 
 impl Clock {
     pub(crate) fn start(lasting: Duration) -> Clock {
         let now = Instant::now();
-        Clock { lasting, since: now, warm: false, batch_since: now, batch: 0, operations: 0, took: Duration::ZERO }
+        Clock {
+            lasting,
+            since: now,
+            warm: false,
+            batch_since: now,
+            batch: 0,
+            operations: 0,
+            all: 0,
+            took: Duration::ZERO,
+        }
     }
 
     /// Called before each batch: whether there is to be one.
@@ -49,16 +60,22 @@ impl Clock {
 
     /// Operations of the next batch, counted by this.
     pub(crate) fn batch(&mut self) -> u64 {
-        self.operations += self.batch;
+        self.also(self.batch);
         self.batch
     }
 
     /// Operations that others did meanwhile.
     pub(crate) fn also(&mut self, operations: u64) {
         self.operations += operations;
+        self.all += operations;
     }
 
     pub(crate) fn nanos_each(&self) -> f64 {
         self.took.as_nanos() as f64 / self.operations.max(1) as f64
+    }
+
+    /// Operations done in all, the warm-up's too.
+    pub(crate) fn all(&self) -> u64 {
+        self.all
     }
 }
