@@ -335,6 +335,9 @@ pub fn lessons() -> &'static [Lesson] {
 /// The text of `figures.rs`, which every service shares.
 pub const FIGURES: &str = include_str!("figures.rs");
 
+/// The text of `resolver.rs`, for services that look names up.
+pub const RESOLVER: &str = include_str!("resolver.rs");
+
 /// The text of this package's `Cargo.toml`: what the services depend on.
 pub const PACKAGE: &str = include_str!("Cargo.toml");
 

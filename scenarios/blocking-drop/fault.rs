@@ -155,8 +155,16 @@ async fn run() -> Result<(), Failure> {
     for visitor in visitors {
         visitor.await??;
     }
+    // The last guides are on their way.
+    let complete = || museum.tours.load(Ordering::Relaxed) == back.load(Ordering::Relaxed);
+    for _ in 0..100 {
+        if complete() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     closing.send_replace(true);
-    figures.report(museum.tours.load(Ordering::Relaxed) == back.load(Ordering::Relaxed));
+    figures.report(complete());
     Ok(())
 }
 

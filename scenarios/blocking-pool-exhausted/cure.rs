@@ -38,6 +38,11 @@ impl Ground {
         self.goals.send_modify(|goals| *goals += 1);
     }
 
+    /// Whoever still follows goes home.
+    fn close(&self) {
+        self.goals.send_replace(u64::MAX);
+    }
+
     /// The number of goals, once it is more than `seen`.
     async fn follow(&self, seen: u64) -> Result<u64, Failure> {
         let mut scored = self.goals.subscribe();
@@ -123,8 +128,7 @@ async fn run(hymn: &Path) -> Result<(), Failure> {
     }
     game.abort();
     fans.iter().for_each(tokio::task::JoinHandle::abort);
-    // Whoever still follows goes home.
-    ground.goals.send_replace(u64::MAX);
+    ground.close();
     figures.report(true);
     Ok(())
 }

@@ -39,6 +39,12 @@ impl Ground {
         self.scored.notify_all();
     }
 
+    /// Whoever still follows goes home.
+    fn close(&self) {
+        *self.goals.lock().unwrap_or_else(PoisonError::into_inner) = u64::MAX;
+        self.scored.notify_all();
+    }
+
     fn wait_for_more_than(&self, seen: u64) -> u64 {
         let goals = self.goals.lock().unwrap_or_else(PoisonError::into_inner);
         *self.scored.wait_while(goals, |goals| *goals <= seen).unwrap_or_else(PoisonError::into_inner)
@@ -129,9 +135,7 @@ async fn run(hymn: &Path) -> Result<(), Failure> {
     }
     game.abort();
     fans.iter().for_each(tokio::task::JoinHandle::abort);
-    // Whoever still follows goes home.
-    *ground.goals.lock().unwrap_or_else(PoisonError::into_inner) = u64::MAX;
-    ground.scored.notify_all();
+    ground.close();
     figures.report(true);
     Ok(())
 }

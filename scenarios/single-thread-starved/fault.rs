@@ -65,7 +65,7 @@ async fn accept(listener: TcpListener, house: Arc<House>) {
 }
 
 /// The weather station at the end of the garden.
-fn measure(station: &UdpSocket) -> io::Result<()> {
+fn measure(station: &std::net::UdpSocket) -> io::Result<()> {
     loop {
         let (_, from) = station.recv_from(&mut [0])?;
         std::thread::sleep(Duration::from_millis(200));
@@ -108,7 +108,7 @@ async fn display(mut closing: watch::Receiver<bool>) {
 }
 
 async fn run() -> Result<(), Failure> {
-    let station = UdpSocket::bind("127.0.0.1:0")?;
+    let station = std::net::UdpSocket::bind("127.0.0.1:0")?;
     let (lamps, degrees) = (Default::default(), AtomicU64::new(0));
     let house = Arc::new(House { station: station.local_addr()?, lamps, degrees });
     std::thread::spawn(move || measure(&station));

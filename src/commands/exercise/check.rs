@@ -132,9 +132,19 @@ pub(super) fn learners(exercise: &Exercise, folder: &Path) -> Result<Result<Proj
         if file == Path::new(MAIN) && text == code.text(MAIN) {
             return Ok(Err("src/main.rs is as it was shipped".to_owned()));
         }
+        if file == Path::new(MAIN) && runtime(code.text(MAIN)).is_some_and(|shipped| runtime(&text) != Some(shipped)) {
+            let complaint =
+                "the runtime is another one (number of blocking threads); mend the fault rather than the machine";
+            return Ok(Err(complaint.to_owned()));
+        }
         code.put(&file, text);
     }
     Ok(Ok(code))
+}
+
+/// The runtime of a program that bounds its blocking threads, as its source says: no recording tells the bound.
+fn runtime(main: &str) -> Option<&str> {
+    main.lines().find(|line| line.starts_with("#[pollscope_agent::main(") && line.contains("max_blocking_threads"))
 }
 
 /// What is still to be done, each as one sentence; nothing if the program is mended.

@@ -2,7 +2,7 @@
 
 use super::content::Exercise;
 use super::place;
-use super::split::{figures, split};
+use super::split::{asks_names, figures, split};
 use crate::commands::Failure;
 use serde::Deserialize;
 use std::fmt::Write;
@@ -37,8 +37,9 @@ impl Project {
     pub(super) fn code(exercise: &Exercise, source: &str) -> Result<Project, Failure> {
         let parts = split(source, &exercise.workload);
         let figures = figures(pollscope_scenarios::FIGURES);
-        let all = format!("{}{}", parts.main, parts.workload);
-        let files = vec![
+        let resolver = if asks_names(source) { pollscope_scenarios::RESOLVER } else { "" };
+        let all = format!("{}{}{resolver}", parts.main, parts.workload);
+        let mut files = vec![
             (MANIFEST, manifest(&exercise.name, &all)?),
             ("Cargo.lock", LOCK.to_owned()),
             (".cargo/config.toml", config()?),
@@ -46,6 +47,9 @@ impl Project {
             (WORKLOAD, parts.workload),
             ("src/workload/figures.rs", figures),
         ];
+        if !resolver.is_empty() {
+            files.push(("src/workload/resolver.rs", resolver.to_owned()));
+        }
         Ok(Project { files: files.into_iter().map(|(name, text)| (name.to_owned(), text)).collect() })
     }
 

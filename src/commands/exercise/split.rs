@@ -14,6 +14,9 @@ pub(super) struct Split {
 /// The function that starts the service and its clients and reports the figures.
 const RUN: &str = "run";
 
+/// The module of a name server; the service looks names up with it, and it stays with the workload.
+const RESOLVER: &str = "use crate::resolver;";
+
 /// Splits `source`: `run` and the items named in `workload` go to the workload.
 pub(super) fn split(source: &str, workload: &[String]) -> Split {
     let is_head = |line: &&str| line.starts_with("//!");
@@ -21,24 +24,32 @@ pub(super) fn split(source: &str, workload: &[String]) -> Split {
     let items = items(source.lines().skip_while(is_head));
     let (uses, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.code().starts_with("use "));
     let figures = |item: &&Item| !item.code().starts_with("use crate::figures");
-    let uses: Vec<_> = uses.iter().filter(figures).map(|item| item.text.trim_end()).collect();
+    let mut uses: Vec<_> = uses.iter().filter(figures).map(|item| item.text.trim_end()).collect();
     let theirs = |item: &&Item| item.name() == RUN || workload.iter().any(|name| *name == item.name());
     let (load, service): (Vec<&Item>, Vec<&Item>) = items.iter().partition(theirs);
 
     let service = spaced(&service).replace(" run(", " workload::run(").replace("pub async fn main", "async fn main");
     let kept: Vec<_> = uses.iter().filter_map(|item| pruned(item, &service)).collect();
-    let main = format!("{head}\nmod workload;\n\n{}\n\n{service}", kept.join("\n"));
+    let kept = kept.join("\n").replace(RESOLVER, "use workload::resolver;");
+    let main = format!("{head}\nmod workload;\n\n{kept}\n\n{service}");
 
     // Beside another item or as the first one.
     let load = format!("\n{}", spaced(&load)).replace("\nasync fn run(", "\npub(super) async fn run(");
     let load = load.trim_start();
+    let modules = if asks_names(source) { "mod figures;\npub(super) mod resolver;" } else { "mod figures;" };
+    uses.retain(|item| *item != RESOLVER);
     let workload = format!(
         "//! Who uses the service, what it depends on, and the books at the end of the day.\n\n\
          #![allow(unused_imports, reason = \"the service may stop or begin to use what the workload uses too\")]\n\n\
-         mod figures;\n\n{}\n\nuse super::*;\nuse figures::Figures;\n\n{load}",
+         {modules}\n\n{}\n\nuse super::*;\nuse figures::Figures;\n\n{load}",
         uses.join("\n")
     );
     Split { main, workload }
+}
+
+/// Whether a program needs `resolver.rs`.
+pub(super) fn asks_names(source: &str) -> bool {
+    source.lines().any(|line| line == RESOLVER)
 }
 
 /// `figures.rs` for a program of its own.
@@ -136,7 +147,8 @@ fn used(module: &str, name: &str, code: &str) -> bool {
         ("AsyncWriteExt", &[".write_all(", ".flush(", ".shutdown(", ".write_u"]),
         ("BufRead", &[".read_line(", ".lines()"]),
         ("Write as _", if module == "std::io" { IO } else { FORMATS }),
-        ("Read as _", &[".read("]),
+        ("ToSocketAddrs", &[".to_socket_addrs("]),
+        ("Read as _", &[".read(", ".read_exact("]),
         ("Instrument", &[".instrument("]),
         ("FromStr", &["from_str("]),
     ];
@@ -190,6 +202,18 @@ pub async fn main() {
     let ran = run().await;
 }
 ";
+
+    #[test]
+    fn a_name_server_stays_with_the_workload() {
+        let source =
+            SOURCE.replace("use crate::figures::Figures;", "use crate::figures::Figures;\nuse crate::resolver;");
+        let source = source.replace("Ok(Self {", "resolver::ask();\n        Ok(Self {");
+        let Split { main, workload } = split(&source, &[]);
+        assert!(asks_names(&source) && !asks_names(SOURCE));
+        assert!(main.contains("\nuse workload::resolver;\n") && !main.contains("crate::resolver"), "{main}");
+        assert!(workload.contains("mod figures;\npub(super) mod resolver;\n\nuse"), "{workload}");
+        assert!(!workload.contains("crate::resolver"), "{workload}");
+    }
 
     #[test]
     fn a_program_is_split_at_its_items() {
