@@ -125,21 +125,34 @@ fn json(said: &Said) -> Value {
     serde_json::from_str(&said.stdout).unwrap()
 }
 
+/// The lines of the fault that the manifest's truth names.
+fn true_lines(scenario: &Scenario) -> Vec<usize> {
+    let manifest: toml::Table = scenario.manifest.parse().unwrap();
+    let truth = &manifest["truth"];
+    let several = truth.get("culprits").and_then(toml::Value::as_array).into_iter().flatten();
+    let culprits = truth.get("culprit").into_iter().chain(several);
+    let line = |culprit: &toml::Value| {
+        let pattern = culprit["pattern"].as_str().unwrap();
+        scenario.fault_source.lines().position(|line| line.contains(pattern)).unwrap() + 1
+    };
+    culprits.map(line).collect()
+}
+
+/// What a newcomer reads there is what they will see.
+#[test]
+fn the_readme_names_the_line() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let scenario = pollscope_scenarios::all().iter().find(|scenario| scenario.name == "blocking-call").unwrap();
+    let place = format!("  where     {}:{}\n", scenario.fault_path, true_lines(scenario)[0]);
+    assert!(readme.contains(&place), "README.md does not say `{place}`");
+}
+
 /// Exactly one harmful finding, of the right kind, at a line the manifest's truth names, with the amplifiers it lists.
 #[track_caller]
 fn names_the_culprit(scenario: &Scenario, diagnosis: &Value) {
     let manifest: toml::Table = scenario.manifest.parse().unwrap();
     let truth = &manifest["truth"];
-    let several = truth.get("culprits").and_then(toml::Value::as_array).into_iter().flatten();
-    let lines: Vec<usize> = truth
-        .get("culprit")
-        .into_iter()
-        .chain(several)
-        .map(|culprit| {
-            let pattern = culprit["pattern"].as_str().unwrap();
-            scenario.fault_source.lines().position(|line| line.contains(pattern)).unwrap() + 1
-        })
-        .collect();
+    let lines = true_lines(scenario);
     let findings = diagnosis["findings"].as_array().unwrap();
     let harmful: Vec<_> = findings.iter().filter(|finding| finding["severity"] != "info").collect();
     assert_eq!(diagnosis["verdict"], "findings", "{diagnosis:#}");
