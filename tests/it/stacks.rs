@@ -1,6 +1,6 @@
 //! Every stall of at least twice the threshold has a stack: counted against what the program did.
 
-use crate::tool::{command, program};
+use crate::tool::recorder;
 use crate::waits::{RUNTIMES, alone};
 use pollscope_recording::{Event, Recording, find_recordings};
 use std::collections::BTreeMap;
@@ -19,14 +19,10 @@ fn every_stall_of_twice_the_threshold_has_a_stack() {
     for name in ["sleeps", "computes", "waits", "reads"] {
         for runtime in RUNTIMES {
             let place = tempdir().unwrap();
-            let recorded = command(place.path())
-                .args(["record", "--out", "out", "--format", "json", "--"])
-                .arg(program("stalls"))
-                .args([name, runtime])
-                .output()
-                .unwrap();
+            let recorded = recorder(place.path(), "stalls", &[name, runtime], None).output().unwrap();
             assert!(recorded.status.code().is_some_and(|code| code < 2), "{recorded:?}");
-            let log = fs::read_to_string(place.path().join("out/program.log")).unwrap();
+            let folder = place.path().join(format!("{name}-{runtime}"));
+            let log = fs::read_to_string(folder.join("program.log")).unwrap();
             let did = log.lines().filter_map(|line| line.strip_prefix("stall ")?.split_once(' '));
             let did: Vec<(u64, u64)> =
                 did.filter_map(|(took, late)| Some((took.parse().ok()?, late.parse().ok()?))).collect();
@@ -39,7 +35,7 @@ fn every_stall_of_twice_the_threshold_has_a_stack() {
 
             // Of each long poll: its length, and how many stacks were taken in it.
             let mut stalls: BTreeMap<(u64, u64), (u64, u64, usize)> = BTreeMap::new();
-            let found = find_recordings(&place.path().join("out/recording"));
+            let found = find_recordings(&folder.join("recording"));
             let damages = Recording::open(&found[0]).unwrap().for_each(|event| match event {
                 Event::Stall(stall) => {
                     let known = stalls.entry((stall.task, stall.since)).or_default();
