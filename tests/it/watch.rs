@@ -110,7 +110,7 @@ fn page(address: &str, parts: &[&str]) -> String {
 /// A service that records to `folder` until it is killed.
 fn service(folder: &Path) -> Watching {
     let mut command = Command::new(program("never_returns"));
-    command.env("POLLSCOPE", folder).env_remove("POLLSCOPE_TRACE").stdin(Stdio::null());
+    command.env("POLLSCOPE", folder).env_remove("POLLSCOPE_TRACE").env_remove("POLLSCOPE_METRICS").stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
     Watching { child, stdout, stderr }
