@@ -16,16 +16,17 @@ pub const TESTS: &[Entry] = entries!("metered": what_it_did_is_shown, no_page_un
 /// Longer than any machine needs; only a failure takes it.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// Threads by the beginning of their names, once all have theirs: a thread names itself, and is called like the one that
-/// made it until then.
-fn threads(name: &str) -> usize {
+/// How many of the agent's three threads there are, once all have their names: a thread names itself, and is called like
+/// the one that made it until then. The watchdog has helpers, for a moment.
+fn own_threads() -> u64 {
     let name_of = |task: &std::path::Path| std::fs::read_to_string(task.join("comm")).ok();
     let own = name_of("/proc/self".as_ref());
     loop {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
         let names: Vec<_> = tasks.filter_map(|task| name_of(&task.path())).collect();
         if names.iter().filter(|name| own.as_ref() == Some(name)).count() == 1 {
-            return names.iter().filter(|own| own.starts_with(name)).count();
+            let ours = ["pollscope-drain\n", "pollscope-watch\n", "pollscope-page\n"];
+            return ours.iter().filter(|ours| names.iter().any(|name| name == *ours)).count() as u64;
         }
         std::thread::yield_now();
     }
@@ -39,8 +40,7 @@ fn block_a_thread() {
 /// Five tasks that are done, two that want the lock a third one has, and one that blocks its thread.
 #[pollscope_agent::main(flavor = "multi_thread", worker_threads = 2)]
 async fn busy_program() {
-    say("own_threads", threads("pollscope-"));
-    say("pages", threads("pollscope-page"));
+    say("own_threads", own_threads());
     for _ in 0..5 {
         tokio::spawn(tokio::task::yield_now()).await.unwrap();
     }
@@ -59,6 +59,7 @@ async fn busy_program() {
     }
     tokio::task::spawn_blocking(|| {}).await.unwrap();
     say("unlocked", 1);
+    say("line", line!() + 1);
     tokio::spawn(async { block_a_thread() }).await.unwrap();
     say("unblocked", 1);
     told_by_the_test().await;
@@ -128,9 +129,13 @@ fn what_it_did_is_shown() {
     assert_eq!(value(&waiting, "pollscope_lock_waits_total", &[]), None);
     run.tell();
     run.said("unlocked");
-    let blocked = shown(&address, "an open stall", |page| value(page, "pollscope_open_stalls", &[]) == Some(1.0));
-    assert_eq!(value(&blocked, "pollscope_line_open_stalls", &["metered.rs\"", OWN]), Some(1.0), "{blocked:#?}");
-    assert!(value(&blocked, "pollscope_oldest_open_poll_seconds", &[]) >= Some(0.02), "{blocked:#?}");
+    // On a busy machine other polls are long, too.
+    let line = format!("line=\"{}\"", run.said("line"));
+    let blocked = shown(&address, "a stall that has been open for a while", |page| {
+        value(page, "pollscope_line_open_stalls", &["metered.rs\"", &line]) == Some(1.0)
+            && value(page, "pollscope_oldest_open_poll_seconds", &[]) >= Some(0.5)
+    });
+    assert!(value(&blocked, "pollscope_open_stalls", &[]) >= Some(1.0), "{blocked:#?}");
     assert_eq!(value(&blocked, "pollscope_lock_waits_total", &["Mutex", "metered.rs\"", OWN]), Some(2.0));
     assert!(value(&blocked, "pollscope_lock_wait_seconds_total", &["Mutex", OWN]) > Some(0.0), "{blocked:#?}");
     // The one that had it, and the two that waited.
@@ -138,17 +143,16 @@ fn what_it_did_is_shown() {
     assert!(value(&blocked, "pollscope_lock_hold_seconds_total", &["Mutex", OWN]) > Some(0.0), "{blocked:#?}");
     run.tell();
     run.said("unblocked");
+    // It read from a pipe.
+    let read = ["metered.rs\"", &line, "doing=\"read\""];
     let over = shown(&address, "its end", |page| {
-        value(page, "pollscope_line_stalls_total", &[]) == Some(1.0)
+        value(page, "pollscope_line_stalls_total", &read) == Some(1.0)
             && value(page, "pollscope_polls_total", &[]) > Some(0.0)
     });
-    // It read from a pipe.
-    let reads = ["metered.rs\"", "doing=\"read\""];
-    assert_eq!(value(&over, "pollscope_line_stalls_total", &reads), Some(1.0), "{over:#?}");
-    let (by_line, all) = ("pollscope_line_stall_seconds_total", "pollscope_stall_seconds_total");
-    assert_eq!(value(&over, by_line, &reads), value(&over, all, &[]), "{over:#?}");
-    assert_eq!(value(&over, "pollscope_stalls_total", &[]), Some(1.0));
-    assert_eq!(value(&over, "pollscope_open_stalls", &[]), Some(0.0));
+    assert!(value(&over, "pollscope_line_stall_seconds_total", &read) >= Some(0.5), "{over:#?}");
+    assert!(value(&over, "pollscope_stall_seconds_total", &[]) >= Some(0.5), "{over:#?}");
+    assert!(value(&over, "pollscope_stalls_total", &[]) >= Some(1.0), "{over:#?}");
+    assert_eq!(value(&over, "pollscope_line_open_stalls", &[&line]), Some(0.0), "{over:#?}");
     // Five, two, the one that blocked, the closure, and the root.
     assert_eq!(value(&over, "pollscope_tasks_started_total", &[]), Some(10.0));
     assert_eq!(value(&over, "pollscope_live_tasks", &[]), Some(1.0), "the root: {over:#?}");
@@ -170,7 +174,7 @@ fn what_it_did_is_shown() {
     let ended = run.end();
     assert!(ended.status.success(), "{}", ended.stderr);
     // Drain, watchdog and page; and nothing was written.
-    assert_eq!((ended.said("own_threads"), ended.said("pages")), (3, 1));
+    assert_eq!(ended.said("own_threads"), 3);
     assert_eq!(ended.folder.path().read_dir().unwrap().count(), 0);
     assert!(page(&address).is_none(), "the page ends with the program");
 }
@@ -186,10 +190,10 @@ fn through(mut run: Run) -> Ended {
 fn no_page_unless_asked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap().to_owned();
-    for (environment, own_threads) in [(&[("POLLSCOPE_METRICS", "")][..], 0), (&[("POLLSCOPE", &path)], 2)] {
+    for (environment, threads) in [(&[("POLLSCOPE_METRICS", "")][..], 0), (&[("POLLSCOPE", &path)], 2)] {
         let ended = through(start("metered::busy_program", tempfile::tempdir().unwrap(), environment));
         assert!(ended.status.success() && ended.stderr.is_empty(), "{}", ended.stderr);
-        assert_eq!((ended.said("own_threads"), ended.said("pages")), (own_threads, 0));
+        assert_eq!(ended.said("own_threads"), threads);
     }
 }
 
@@ -239,7 +243,7 @@ async fn late_program() {
     let refused = pollscope_agent::metrics::serve("0").unwrap_err();
     say("sleeps", u64::from(refused.contains("the agent sleeps")));
     say("facade", u64::from(pollscope_agent::metrics::hand_on().is_err()));
-    say("own_threads", threads("pollscope-"));
+    say("own_threads", own_threads());
 }
 
 fn too_late() {
@@ -266,7 +270,7 @@ async fn handing_program() {
             }
             std::thread::sleep(Duration::from_millis(20));
         };
-        until(|page| value(page, "pollscope_line_open_stalls", &[]) == Some(1.0));
+        until(|page| value(page, "pollscope_line_open_stalls", &[]) >= Some(1.0));
         say("stalled", 1);
         // The sum of all polls holds that of the long one, once all of its window is there.
         let over = until(|page| {
@@ -290,7 +294,7 @@ fn handed_to_the_exporter_of_the_program() {
     assert!(value(&page, "pollscope_poll_duration_seconds_count", &[]) > Some(100.0), "{page:#?}");
     let infinite = value(&page, "pollscope_poll_duration_seconds_bucket", &["le=\"+Inf\"", "service=\"shop\""]);
     assert_eq!(infinite, value(&page, "pollscope_poll_duration_seconds_count", &[]));
-    assert_eq!(value(&page, "pollscope_line_stalls_total", &["service=\"shop\"", "file=\"", "metered.rs"]), Some(1.0));
+    assert!(value(&page, "pollscope_line_stalls_total", &["service=\"shop\"", "file=\"", "metered.rs"]) >= Some(1.0));
     // No single value of these is known, but in which bucket they are, and the sum.
     assert!(value(&page, "pollscope_poll_duration_seconds_bucket", &["le=\"0.000001024\""]) < infinite, "{page:#?}");
     for line in [
