@@ -8,6 +8,8 @@ mod expose;
 mod findings;
 mod followed;
 mod generation;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -13,18 +13,20 @@ use std::time::Duration;
 use tempfile::tempdir;
 
 /// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pollscope that runs, and the lines it says.
-struct Watching {
+pub(crate) struct Watching {
     child: Child,
-    stdout: Receiver<String>,
-    stderr: Receiver<String>,
+    pub(crate) stdout: Receiver<String>,
+    pub(crate) stderr: Receiver<String>,
 }
 
 impl Watching {
-    fn start(place: &Path, arguments: &[&str]) -> Watching {
+    pub(crate) fn start(place: &Path, arguments: &[&str]) -> Watching {
         let mut command = command(place);
+        // Where it pushes, it does so often.
+        command.env("OTEL_METRIC_EXPORT_INTERVAL", "100");
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
@@ -38,7 +40,7 @@ impl Watching {
     }
 
     /// Ctrl-C; the exit status.
-    fn interrupt(mut self) -> Option<i32> {
+    pub(crate) fn interrupt(mut self) -> Option<i32> {
         signal(&self.child, libc::SIGINT);
         self.child.wait().unwrap().code()
     }
@@ -71,7 +73,7 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
 
 /// The first line that holds `part`.
 #[track_caller]
-fn until(lines: &Receiver<String>, part: &str) -> String {
+pub(crate) fn until(lines: &Receiver<String>, part: &str) -> String {
     let mut before = Vec::new();
     loop {
         match lines.recv_timeout(PATIENCE) {
@@ -108,7 +110,7 @@ fn page(address: &str, parts: &[&str]) -> String {
 }
 
 /// A service that records to `folder` until it is killed.
-fn service(folder: &Path) -> Watching {
+pub(crate) fn service(folder: &Path) -> Watching {
     let mut command = Command::new(program("never_returns"));
     command.env("POLLSCOPE", folder).env_remove("POLLSCOPE_TRACE").env_remove("POLLSCOPE_METRICS").stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
