@@ -21,6 +21,8 @@ mod idle;
 mod learner;
 mod look_alikes;
 mod orders;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;
