@@ -13,12 +13,15 @@ mod measure;
 mod recording;
 
 use dial9_tokio_telemetry::telemetry::analysis::TraceReader;
+use dial9_trace_format::decoder::Decoder;
+use flate2::read::MultiGzDecoder;
 use measure::arguments::{named, number};
 use pollscope::detect::Watched;
 use pollscope::model::Series;
 use pollscope::symbols::Symbols;
 use pollscope_recording::Recording;
 use std::fmt::Write;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -33,7 +36,12 @@ struct Contender {
     run: fn(&Path) -> Result<u64, String>,
 }
 
-const CONTENDERS: [Contender; 3] = [
+const CONTENDERS: [Contender; 4] = [
+    Contender {
+        name: "container",
+        what: "the floor below our reader: gzip and the frames of dial9's format, no event made of them",
+        run: container,
+    },
     Contender { name: "read", what: "our reader alone", run: read },
     Contender { name: "diagnose", what: "reader, model, series and all detectors", run: diagnosed },
     Contender {
@@ -94,6 +102,25 @@ fn diagnosed(folder: &Path) -> Result<u64, String> {
     series.finish();
     let diagnosis = watched.diagnose(&mut Symbols::new());
     std::hint::black_box((&series, &diagnosis));
+    Ok(events)
+}
+
+fn container(folder: &Path) -> Result<u64, String> {
+    let mut events = 0;
+    for file in std::fs::read_dir(folder).map_err(|error| error.to_string())?.flatten() {
+        let path = file.path();
+        let told = |error: String| format!("{}: {error}", path.display());
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(&path).map_err(|error| told(error.to_string()))?;
+        MultiGzDecoder::new(file).read_to_end(&mut bytes).map_err(|error| told(error.to_string()))?;
+        let mut decoder = Decoder::new(&bytes).ok_or_else(|| told("does not begin like a segment".to_owned()))?;
+        let frames = decoder.try_for_each_event::<()>(|frame| {
+            std::hint::black_box(&frame);
+            events += 1;
+            Ok(())
+        });
+        frames.map_err(|_| told("breaks off".to_owned()))?;
+    }
     Ok(events)
 }
 

@@ -61,10 +61,13 @@ pub(super) const STALLS: Board = Board {
                     "short",
                     "Threads held by long polls",
                     "How many threads are lost to long polls? At the number of workers, nothing else runs.",
-                    &[(
-                        "sum by (service) (rate(pollscope_stall_seconds_total{$who}[$__rate_interval]))",
-                        "{{service}}",
-                    )],
+                    &[
+                        (
+                            "sum by (service) (rate(pollscope_stall_seconds_total{$who}[$__rate_interval]))",
+                            "{{service}} on average",
+                        ),
+                        ("sum by (service) (pollscope_open_stalls{$who})", "{{service}} now"),
+                    ],
                 ),
                 panel(
                     Lines,
@@ -72,10 +75,7 @@ pub(super) const STALLS: Board = Board {
                     "s",
                     "Open now",
                     "Is a thread held at this moment, and for how long? One that rises without end never comes back.",
-                    &[
-                        ("max by (service) (pollscope_oldest_open_poll_seconds{$who})", "{{service}} oldest"),
-                        ("sum by (service) (pollscope_open_stalls{$who})", "{{service}} count"),
-                    ],
+                    &[("max by (service) (pollscope_oldest_open_poll_seconds{$who})", "{{service}}")],
                 ),
                 panel(
                     Lines,

@@ -84,6 +84,23 @@ fn every_panel_answers_a_question() {
     }
 }
 
+/// One axis, one unit: seconds a second are a share or a number of threads, but never a time.
+#[test]
+fn a_panel_in_seconds_or_bytes_shows_nothing_else() {
+    for panel in Board::ALL.iter().flat_map(|board| board.rows).flat_map(|row| row.panels) {
+        for (query, _) in panel.queries {
+            let first = metrics_in(query).into_iter().next().unwrap_or_default();
+            let of = |part: &str| first.contains(part);
+            match panel.unit {
+                // A mean is a time by a count.
+                "s" => assert!(of("_seconds"), "{}: {query}", panel.title),
+                "bytes" => assert!(of("_bytes"), "{}: {query}", panel.title),
+                _ => assert!(!of("_seconds") || query.contains("rate("), "{}: {query}", panel.title),
+            }
+        }
+    }
+}
+
 #[test]
 fn every_alert_says_what_to_read() {
     let mut names = HashSet::new();
