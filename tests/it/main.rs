@@ -20,6 +20,7 @@ mod idle;
 #[cfg(feature = "lab")]
 mod learner;
 mod look_alikes;
+mod many;
 mod orders;
 mod programs;
 #[cfg(feature = "lab")]
