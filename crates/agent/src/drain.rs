@@ -461,7 +461,9 @@ impl Drain {
             agent_cpu_ns: clock::own_cpu()
                 + self.session.watchdog_cpu.load(Ordering::Relaxed)
                 + self.writer.sealing_cpu_ns(),
-            dropped: self.past_dropped + slots.iter().map(|slot| slot.dropped()).sum::<u64>(),
+            dropped: self.past_dropped
+                + slots.iter().map(|slot| slot.dropped()).sum::<u64>()
+                + self.session.dropped.load(Ordering::Relaxed),
             polls: self.past_polls + slots.iter().map(|slot| slot.polls.load(Ordering::Relaxed)).sum::<u64>(),
         });
         self.second = now;

@@ -4,12 +4,21 @@ use crate::clock;
 use crate::slots::Slot;
 use crate::workers::Unhooked;
 use crate::{drain, watchdog};
-use pollscope_recording::{Event, Nanos, Writer, WriterOptions};
+use pollscope_recording::{Disk, Event, Nanos, Writer, WriterOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// At its end the program waits for a disk that goes on answering, and so many looks for one that does not: five seconds.
+/// Looks are counted and not seconds, since a process may be stopped and go on.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const PATIENCE: u32 = 50;
+/// Most events of the agent's own threads that wait for the drain, should a disk keep it.
+const MOST_EVENTS: usize = 16 * 1024;
 
 /// One runtime of the program.
 pub(crate) struct RuntimeState {
@@ -91,7 +100,18 @@ pub(crate) struct Session {
     /// Some runtime of the program has our hooks.
     pub(crate) hooked: AtomicBool,
     pub(crate) watchdog_cpu: AtomicU64,
-    threads: Mutex<Vec<(&'static AtomicBool, JoinHandle<()>)>>,
+    /// Events of the agent's own threads that nobody had room for.
+    pub(crate) dropped: AtomicU64,
+    disk: Arc<Disk>,
+    threads: Mutex<Vec<OwnThread>>,
+}
+
+/// A thread of the agent's.
+struct OwnThread {
+    stop: &'static AtomicBool,
+    thread: JoinHandle<()>,
+    /// Its other end is dropped at the end of the thread.
+    over: Receiver<()>,
 }
 
 static SESSION: OnceLock<Option<Session>> = OnceLock::new();
@@ -181,6 +201,8 @@ impl Session {
             tasks_seen: AtomicBool::new(false),
             hooked: AtomicBool::new(false),
             watchdog_cpu: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            disk: writer.disk(),
             threads: Mutex::default(),
         };
         Ok((session, writer))
@@ -189,22 +211,35 @@ impl Session {
     fn start_threads(&'static self, writer: Writer) {
         // Polls may come before the thread does, and belong to its first window.
         let begun = clock::now();
-        let drain =
-            std::thread::Builder::new().name("pollscope-drain".into()).spawn(move || drain::run(self, writer, begun));
-        let watchdog = std::thread::Builder::new().name("pollscope-watch".into()).spawn(move || watchdog::run(self));
+        let (drains, drained) = channel();
+        let drain = std::thread::Builder::new().name("pollscope-drain".into()).spawn(move || {
+            let _over = drains;
+            drain::run(self, writer, begun);
+        });
+        let (watches, watched) = channel();
+        let watchdog = std::thread::Builder::new().name("pollscope-watch".into()).spawn(move || {
+            let _over = watches;
+            watchdog::run(self);
+        });
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let started = [(watchdog, &self.stop_watching, "watchdog"), (drain, &self.stop, "drain")];
-        for (started, stop, name) in started {
+        let started = [(watchdog, &self.stop_watching, watched, "watchdog"), (drain, &self.stop, drained, "drain")];
+        for (started, stop, over, name) in started {
             match started {
-                Ok(thread) => threads.push((stop, thread)),
+                Ok(thread) => threads.push(OwnThread { stop, thread, over }),
                 Err(error) => complain(&format!("cannot start the {name} thread: {error}")),
             }
         }
     }
 
     pub(crate) fn push(&self, event: impl Into<Event>) {
-        if !FORKED.load(Ordering::Relaxed) {
-            self.events().push(event.into());
+        if FORKED.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut events = self.events();
+        if events.len() < MOST_EVENTS {
+            events.push(event.into());
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -272,18 +307,39 @@ impl Session {
         events.push(pollscope_recording::Runtime { at, runtime, flavor: flavor.into(), workers, timers }.into());
     }
 
-    /// Ends the recording in order: everything noted so far reaches the disk.
+    /// Ends the recording in order: everything noted so far reaches the disk, unless that answers no more.
     pub(crate) fn finish(&self) {
         if FORKED.load(Ordering::Relaxed) {
             return;
         }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for (stop, thread) in threads {
+        for OwnThread { stop, thread, over } in threads {
             stop.store(true, Ordering::Release);
             thread.thread().unpark();
-            // A panic in a thread of the agent is not the program's business.
-            let _ = thread.join();
+            if self.ends(&over) {
+                // A panic in a thread of the agent is not the program's business.
+                let _ = thread.join();
+            } else {
+                cannot_write(&std::io::Error::new(
+                    std::io::ErrorKind::TimedOut,
+                    "the disk has not answered for 5 s, and what was not written by then is lost",
+                ));
+            }
         }
+    }
+
+    /// Waits for the end of a thread; false if a disk keeps it that answers no more.
+    fn ends(&self, over: &Receiver<()>) -> bool {
+        let (mut known, mut looks) = (0, 0);
+        while matches!(over.recv_timeout(LOOK_EVERY), Err(RecvTimeoutError::Timeout)) {
+            let (answered, owes) = self.disk.state();
+            looks = if owes && answered == known { looks + 1 } else { 0 };
+            known = answered;
+            if looks >= PATIENCE {
+                return false;
+            }
+        }
+        true
     }
 }
 

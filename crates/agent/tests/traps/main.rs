@@ -18,6 +18,7 @@ mod harness;
 mod hooks;
 mod record;
 mod runtimes;
+mod slow;
 mod started;
 mod stress;
 #[cfg(feature = "tracing")]
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         (ends::PROGRAMS, ends::TESTS),
         (hooks::PROGRAMS, hooks::TESTS),
         (runtimes::PROGRAMS, runtimes::TESTS),
+        (slow::PROGRAMS, slow::TESTS),
         (started::PROGRAMS, started::TESTS),
         (stress::PROGRAMS, stress::TESTS),
         #[cfg(feature = "tracing")]
