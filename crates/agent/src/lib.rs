@@ -52,11 +52,14 @@ mod raw;
 #[cfg(doctest)]
 mod refused;
 mod ring;
+#[cfg(test)]
+mod ring_tests;
 mod root;
 mod self_wakes;
 mod session;
 mod slots;
 mod stack;
+mod sync;
 mod table;
 mod task_number;
 mod ticks;

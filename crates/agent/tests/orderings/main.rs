@@ -1,0 +1,98 @@
+//! What has no lock, in every order in which its threads can meet: also in those that this processor never shows.
+#![allow(
+    clippy::unwrap_used,
+    clippy::undocumented_unsafe_blocks,
+    dead_code,
+    unreachable_pub,
+    reason = "all of this is test code, and not all of what it includes is used"
+)]
+
+#[path = "../../src/ring.rs"]
+mod ring;
+
+/// In the place of the agent's own.
+mod sync {
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::sync::Mutex;
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
+}
+
+use loom::sync::Arc;
+use ring::Ring;
+
+/// With this many forced changes of the thread, all orders there are: more is rarely what a fault takes.
+fn every_order(body: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(body);
+}
+
+/// Takes what there is, which comes in the order in which it was pushed.
+fn take(ring: &Ring<usize, 2>, seen: &mut usize) {
+    // SAFETY: each test drains on one thread alone.
+    unsafe {
+        ring.drain(|item| {
+            assert_eq!(item, *seen);
+            *seen += 1;
+            true
+        });
+    }
+}
+
+#[test]
+fn a_reader_beside_the_writer_sees_all_in_order() {
+    const PUSHED: usize = 5;
+    every_order(|| {
+        let ring = Arc::new(Ring::<usize, 2>::new());
+        let writer = {
+            let ring = ring.clone();
+            loom::thread::spawn(move || {
+                for item in 0..PUSHED {
+                    // SAFETY: this is the only thread that pushes.
+                    unsafe { ring.push(item) };
+                }
+            })
+        };
+        let mut seen = 0;
+        take(&ring, &mut seen);
+        take(&ring, &mut seen);
+        writer.join().unwrap();
+        take(&ring, &mut seen);
+        assert_eq!((seen, ring.dropped()), (PUSHED, 0));
+    });
+}
+
+#[test]
+fn chunks_come_back_to_the_writer_and_what_nobody_took_is_dropped_once() {
+    every_order(|| {
+        let ring = Arc::new(Ring::<std::sync::Arc<()>, 2>::new());
+        let item = std::sync::Arc::new(());
+        let push = |ring: &Ring<_, 2>, items| {
+            for _ in 0..items {
+                // SAFETY: one thread at a time pushes.
+                unsafe { ring.push(item.clone()) };
+            }
+        };
+        // Two chunks are full and read, so there are spares for what follows.
+        push(&ring, 5);
+        // SAFETY: one thread at a time drains.
+        unsafe { ring.drain(|_| true) };
+        let reader = {
+            let ring = ring.clone();
+            loom::thread::spawn(move || {
+                let mut left = 2;
+                // SAFETY: nobody else drains meanwhile.
+                unsafe {
+                    ring.drain(|_| {
+                        left -= 1;
+                        left > 0
+                    });
+                }
+            })
+        };
+        push(&ring, 4);
+        reader.join().unwrap();
+        drop(ring);
+        assert_eq!(std::sync::Arc::strong_count(&item), 1);
+    });
+}
