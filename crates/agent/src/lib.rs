@@ -46,6 +46,7 @@ mod idle;
 #[cfg(feature = "tracing")]
 mod moment;
 mod monitored;
+mod open_polls;
 mod panics;
 mod pools;
 mod raw;

@@ -2,8 +2,9 @@
 //! what follows: whoever awaits the handle is woken between the end of the unwinding and the end of the task.
 
 use crate::clock;
+use crate::open_polls::Open;
 use crate::raw::{Noted, What};
-use crate::slots::{self, Open, Slot};
+use crate::slots::{self, Slot};
 use crate::stack::capture_here;
 use pollscope_recording::{ROOT_TASK_BIT, TaskId};
 use std::cell::Cell;

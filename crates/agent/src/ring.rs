@@ -100,7 +100,7 @@ impl<T, const CELLS: usize> Ring<T, CELLS> {
             // SAFETY: the reader frees no chunk without a next one.
             unsafe { (*end.chunk).next.store(next, Ordering::Release) };
             *end = End { chunk: next, cell: 0, passed: end.passed + 1 };
-            call = end.passed % CALL_EVERY == 0;
+            call = end.passed.is_multiple_of(CALL_EVERY);
         }
         // SAFETY: the chunk lives while it has no next one; the reader does not touch this cell before the store below.
         unsafe {

@@ -2,7 +2,7 @@
 //! which threads can meet.
 
 pub(crate) use std::sync::Mutex;
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, fence};
 
 /// A cell that several threads can reach, each access with a beginning and an end.
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);

@@ -7,6 +7,8 @@
     reason = "all of this is test code, and not all of what it includes is used"
 )]
 
+#[path = "../../src/open_polls.rs"]
+mod open_polls;
 #[path = "../../src/ring.rs"]
 mod ring;
 
@@ -14,11 +16,13 @@ mod ring;
 mod sync {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::Mutex;
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, fence};
 }
 
 use loom::sync::Arc;
+use open_polls::OpenPolls;
 use ring::Ring;
+use std::sync::atomic::Ordering;
 
 /// With this many forced changes of the thread, all orders there are: more is rarely what a fault takes.
 fn every_order(body: impl Fn() + Sync + Send + 'static) {
@@ -94,5 +98,31 @@ fn chunks_come_back_to_the_writer_and_what_nobody_took_is_dropped_once() {
         reader.join().unwrap();
         drop(ring);
         assert_eq!(std::sync::Arc::strong_count(&item), 1);
+    });
+}
+
+#[test]
+fn the_watchdog_sees_all_of_a_poll_or_nothing() {
+    every_order(|| {
+        let polls = Arc::new(OpenPolls::default());
+        let worker = {
+            let polls = polls.clone();
+            loom::thread::spawn(move || {
+                for number in 1..=2 {
+                    polls.enter(|open| {
+                        open.task.store(number, Ordering::Relaxed);
+                        open.since.store(number * 10, Ordering::Relaxed);
+                        open.hooks.store(number * 100, Ordering::Relaxed);
+                    });
+                    polls.leave();
+                }
+            })
+        };
+        if let Some(open) = polls.seen() {
+            assert!((1..=2).contains(&open.task));
+            assert_eq!((open.since, open.hooks), (open.task * 10, open.task * 100));
+        }
+        worker.join().unwrap();
+        assert!(polls.seen().is_none());
     });
 }
