@@ -22,7 +22,7 @@ mod sync {
 use loom::sync::Arc;
 use open_polls::OpenPolls;
 use ring::Ring;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// With this many forced changes of the thread, all orders there are: more is rarely what a fault takes.
 fn every_order(body: impl Fn() + Sync + Send + 'static) {
@@ -103,26 +103,33 @@ fn chunks_come_back_to_the_writer_and_what_nobody_took_is_dropped_once() {
 
 #[test]
 fn the_watchdog_sees_all_of_a_poll_or_nothing() {
+    // How often each of the polls was seen, and none.
+    static SEEN: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
     every_order(|| {
         let polls = Arc::new(OpenPolls::default());
-        let worker = {
+        let watchdog = {
             let polls = polls.clone();
             loom::thread::spawn(move || {
-                for number in 1..=2 {
-                    polls.enter(|open| {
-                        open.task.store(number, Ordering::Relaxed);
-                        open.since.store(number * 10, Ordering::Relaxed);
-                        open.hooks.store(number * 100, Ordering::Relaxed);
-                    });
-                    polls.leave();
+                let open = polls.seen();
+                if let Some(open) = open {
+                    assert_eq!((open.since, open.hooks), (open.task * 10, open.task * 100));
                 }
+                SEEN[open.map_or(0, |open| open.task as usize)].fetch_add(1, Ordering::Relaxed);
             })
         };
-        if let Some(open) = polls.seen() {
-            assert!((1..=2).contains(&open.task));
-            assert_eq!((open.since, open.hooks), (open.task * 10, open.task * 100));
+        // On this thread, which loom runs first: it lets a look see what was there before, and never what comes later.
+        for number in 1..=2 {
+            polls.enter(|open| {
+                open.task.store(number, Ordering::Relaxed);
+                open.since.store(number * 10, Ordering::Relaxed);
+                open.hooks.store(number * 100, Ordering::Relaxed);
+            });
+            if number == 1 {
+                polls.leave();
+            }
         }
-        worker.join().unwrap();
-        assert!(polls.seen().is_none());
+        watchdog.join().unwrap();
+        assert!(polls.seen().is_some_and(|open| open.task == 2));
     });
+    assert!(SEEN.iter().all(|times| times.load(Ordering::Relaxed) > 0), "{SEEN:?}");
 }
