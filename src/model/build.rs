@@ -81,8 +81,9 @@ impl Model {
             }
             Event::Poll(poll) => {
                 // Its start, as above: what it came to wait for, it came to wait for later.
-                self.progress(poll.task, at);
-                self.polled(poll.task, at.saturating_add(poll.duration_ns));
+                let facts = self.tasks.entry(poll.task).or_default();
+                facts.progress = facts.progress.max(at);
+                facts.polled_by = facts.polled_by.max(at.saturating_add(poll.duration_ns));
             }
             Event::Delay(delay) => {
                 let facts = DelayFacts { at, task: delay.task, tid: delay.tid, delay_ns: delay.delay_ns };

@@ -22,6 +22,8 @@ mod learner;
 mod look_alikes;
 mod many;
 mod orders;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;
