@@ -240,6 +240,18 @@ fn a_wait_too_short_or_with_progress_or_beside_a_timer_is_no_deadlock() {
 }
 
 #[test]
+fn a_poll_that_a_crowded_machine_held_up_after_the_wait_is_no_progress() {
+    let mut model = locks();
+    // The waits began in the middle of these.
+    let histogram = [0; POLL_BUCKETS];
+    model.feed(&Poll { at: 9 * MS, task: 2, tid: 10, duration_ns: 400 * MS }.into());
+    let (at, from, took) = (500 * MS, 9 * MS, 400 * MS);
+    model.feed(&Polls { at, task: 1, tid: 10, from, polls: 1, busy_ns: took, max_ns: took, histogram }.into());
+    alive(&mut model, 2000 * MS);
+    assert_eq!(answer(&answers(&model), "lock-cycle"), Some(Answer::Found));
+}
+
+#[test]
 fn a_timeout_far_away_frees_nobody_yet() {
     for (until, answers_so) in [(60_000 * MS, Answer::Found), (2500 * MS, Answer::Clear)] {
         let mut model = locks();

@@ -94,7 +94,7 @@ mod tests {
         }
         assert!(turns >= 2, "{turns}");
         let model = generations.model();
-        assert_eq!(model.waits.get(&1).map(|wait| wait.since), Some(2));
+        assert_eq!(model.waits.get(1).map(|wait| wait.since), Some(2));
         assert_eq!(model.process.as_ref().map(|process| process.pid), Some(7));
         assert!(model.late_beats.len() >= MOST / 2, "the younger one had half a life behind it");
     }

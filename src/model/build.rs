@@ -4,7 +4,7 @@ use pollscope_recording::{Event, Nanos, Polls, ResourceId, TaskId};
 
 use super::{
     DelayFacts, Held, KEPT, KEPT_DEAD_TASKS, KEPT_RECENT, KEPT_SAMPLES, LateBeatFacts, Model, PAUSE, ProcessFacts,
-    RECENT, ResourceFacts, RuntimeFacts, Sample, Stall, ThreadFacts, WaitFacts,
+    RECENT, ResourceFacts, RuntimeFacts, Sample, Stall, ThreadFacts,
 };
 
 impl Model {
@@ -80,10 +80,10 @@ impl Model {
                 }
             }
             Event::Poll(poll) => {
-                let by = at.saturating_add(poll.duration_ns);
+                // Its start, as above: what it came to wait for, it came to wait for later.
                 let facts = self.tasks.entry(poll.task).or_default();
-                facts.progress = facts.progress.max(by);
-                facts.polled_by = facts.polled_by.max(by);
+                facts.progress = facts.progress.max(at);
+                facts.polled_by = facts.polled_by.max(at.saturating_add(poll.duration_ns));
             }
             Event::Delay(delay) => {
                 let facts = DelayFacts { at, task: delay.task, tid: delay.tid, delay_ns: delay.delay_ns };
@@ -145,7 +145,10 @@ impl Model {
             Event::ResourceEnd(end) => {
                 self.resources.remove(&end.resource);
                 self.holders.remove(&end.resource);
-                self.hold_stacks.retain(|(resource, _), _| *resource != end.resource);
+                let of_it = (end.resource, 0)..=(end.resource, TaskId::MAX);
+                while let Some((&key, _)) = self.hold_stacks.range(of_it.clone()).next() {
+                    self.hold_stacks.remove(&key);
+                }
                 self.orders.forget(end.resource);
             }
             Event::Acquired(taken) => {
@@ -170,34 +173,21 @@ impl Model {
             }
             Event::Released(given) => self.released(given.resource, given.task, given.permits.max(1)),
             Event::Wait(wait) => {
-                let facts =
-                    self.waits.entry(wait.wait).or_insert_with(|| WaitFacts { since: at, ..Default::default() });
+                let since = self.waits.get(wait.wait).map_or(at, |known| known.since.min(at));
+                let facts = self.waits.begin(wait.wait, wait.task);
                 facts.resource = wait.resource;
-                facts.task = wait.task;
                 facts.operation = wait.operation.to_string();
                 facts.until = wait.until;
-                facts.since = facts.since.min(at);
+                facts.since = since;
             }
             Event::HoldStack(held) => {
                 self.hold_stacks.insert((held.resource, held.task), held.stack.clone());
             }
-            Event::WaitStack(wait) => {
-                if let Some(facts) = self.waits.get_mut(&wait.wait) {
-                    facts.stack = wait.stack.clone();
-                }
-            }
-            Event::WaitIdle(wait) => {
-                if let Some(facts) = self.waits.get_mut(&wait.wait) {
-                    facts.idle = wait.idle;
-                }
-            }
-            Event::Granted(granted) => {
-                if let Some(facts) = self.waits.get_mut(&granted.wait) {
-                    facts.granted = Some(at);
-                }
-            }
+            Event::WaitStack(wait) => self.waits.change(wait.wait, |facts| facts.stack.clone_from(&wait.stack)),
+            Event::WaitIdle(wait) => self.waits.change(wait.wait, |facts| facts.idle = wait.idle),
+            Event::Granted(granted) => self.waits.change(granted.wait, |facts| facts.granted = Some(at)),
             Event::WaitEnd(end) => {
-                if let Some(wait) = self.waits.remove(&end.wait) {
+                if let Some(wait) = self.waits.remove(end.wait) {
                     self.progress(wait.task, at);
                 }
             }
@@ -251,7 +241,7 @@ impl Model {
     }
 
     fn end_task(&mut self, task: TaskId, at: Nanos) {
-        self.waits.retain(|_, wait| wait.task != task);
+        self.waits.end_task(task);
         self.idle.remove(&task);
         let Some(facts) = self.tasks.get_mut(&task) else { return };
         if facts.ended.replace(at).is_none() {

@@ -63,7 +63,7 @@ pub struct TaskFacts {
     pub parent: TaskId,
     /// When it ended.
     pub ended: Option<Nanos>,
-    /// When it was last known to move: a poll or a wait that ended.
+    /// When it was last known to move: a poll that began, or a wait that ended.
     pub progress: Nanos,
     /// By when its last poll was over: of a window of polls, its end.
     pub polled_by: Nanos,

@@ -11,6 +11,7 @@ mod levels;
 mod orders;
 mod series;
 mod spins;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,9 +20,10 @@ pub use gauges::{FullPool, MemoryFacts, PoolFacts, PoolLook, Stretch};
 pub use idle::*;
 pub use levels::Level;
 pub use orders::*;
-use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId, WaitId};
+use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId};
 pub use series::{FIRST_WIDTH, Lane, Open, PoolLane, Series};
 pub use spins::*;
+pub use waits::Waits;
 
 /// Most stalls, delays and late beats kept one by one; what comes later is only counted.
 pub const KEPT: usize = 10_000;
@@ -65,7 +67,7 @@ pub struct Model {
     /// Where some of them took it, innermost address first.
     pub hold_stacks: BTreeMap<(ResourceId, TaskId), Vec<u64>>,
     /// Waits under way.
-    pub waits: BTreeMap<WaitId, WaitFacts>,
+    pub waits: Waits,
     /// Tasks that were idle for long, when last told.
     pub idle: BTreeMap<TaskId, IdleFacts>,
     /// Threads that work for no runtime; `None` if unknown.

@@ -4,11 +4,18 @@ use super::layout::{INDENT, Page, Text};
 use super::words;
 use crate::detect::{Edge, EdgeType, Graph, Node};
 use anstyle::Style;
-use std::collections::HashSet;
+use pollscope_recording::TaskId;
+use std::collections::{HashMap, HashSet};
 
-/// Draws the cycle through `graph`, a few lines for each task; nothing where there is no cycle.
-pub(super) fn draw(page: &mut Page, graph: &Graph) {
-    let ring = steps(graph);
+/// Most tasks of a cycle that are drawn in text: more than five fill a screen.
+const MOST: usize = 6;
+/// Tasks drawn of a cycle of more than that.
+const FEW: usize = 4;
+
+/// Draws the cycle through `graph`, a few lines for each task; nothing where there is no cycle. Of a long one the part
+/// around `first` is drawn.
+pub(super) fn draw(page: &mut Page, graph: &Graph, first: Option<TaskId>) {
+    let Shown { steps: ring, left_out } = shown(graph, first, MOST, FEW);
     let bold = Style::new().bold();
     let margin = " ".repeat(INDENT);
     let prefix = |rail: &str| format!("{margin}{rail}");
@@ -35,6 +42,10 @@ pub(super) fn draw(page: &mut Page, graph: &Graph) {
         };
         let verb = words::wants(step.wait);
         page.paragraph(&prefix(&format!("│   {verb:11}")), &prefix("│              "), &wanted.and(", held by"));
+        if left_out > 0 && index + 1 == last {
+            let more = format!("{}, each of which holds a lock and waits for the next one's", more(left_out));
+            page.paragraph(&prefix("⋮   "), &prefix("⋮   "), &Text::plain(&more));
+        }
         if index == last {
             let first = ring.first().map(|first| words::node(first.task)).unwrap_or_default();
             let again = if last == 0 { Text::plain("itself") } else { Text::styled(bold, &first).and(" above") };
@@ -58,16 +69,41 @@ pub(super) struct Step<'g> {
     pub(super) wait: &'g Edge,
 }
 
+/// A cycle, or what is shown of a long one.
+pub(super) struct Shown<'g> {
+    pub(super) steps: Vec<Step<'g>>,
+    /// Tasks left out before the last one that is shown.
+    pub(super) left_out: usize,
+}
+
+/// The tasks of one cycle; of one of more than `most` so `few`, from the task `first` on and up to the one before it.
+pub(super) fn shown(graph: &Graph, first: Option<TaskId>, most: usize, few: usize) -> Shown<'_> {
+    let mut steps = steps(graph);
+    if steps.len() <= most {
+        return Shown { steps, left_out: 0 };
+    }
+    let first = first.map(|task| format!("t{task}"));
+    let start = steps.iter().position(|step| Some(&step.task.id) == first.as_ref()).unwrap_or(0);
+    steps.rotate_left(start);
+    let left_out = steps.len() - few;
+    steps.drain(few - 1..few - 1 + left_out);
+    Shown { steps, left_out }
+}
+
+/// `12 more tasks`.
+pub(super) fn more(left_out: usize) -> String {
+    words::counted(left_out as u64, "more task")
+}
+
 /// The tasks of one cycle, each followed by the one it waits for.
-pub(super) fn steps(graph: &Graph) -> Vec<Step<'_>> {
+fn steps(graph: &Graph) -> Vec<Step<'_>> {
     let ids = order(graph);
-    let node = |index: usize| {
-        let id = ids.get(index % ids.len().max(1))?;
-        graph.nodes.iter().find(|node| node.id == *id)
-    };
-    let wait = |from: &str, to: &str| {
-        graph.edges.iter().find(|edge| edge.kind == EdgeType::WaitsFor && edge.from == from && edge.to == to)
-    };
+    let nodes: HashMap<&str, &Node> = graph.nodes.iter().rev().map(|node| (node.id.as_str(), node)).collect();
+    let node = |index: usize| nodes.get(ids.get(index % ids.len().max(1))?).copied();
+    let waits = graph.edges.iter().rev().filter(|edge| edge.kind == EdgeType::WaitsFor);
+    let waits: HashMap<(&str, &str), &Edge> =
+        waits.map(|edge| ((edge.from.as_str(), edge.to.as_str()), edge)).collect();
+    let wait = |from: &str, to: &str| waits.get(&(from, to)).copied();
     let steps = (0..ids.len()).filter_map(|index| {
         let (task, wants) = (node(index)?, node(index + 1)?);
         Some(Step { task, wants, holds: node(index + ids.len() - 1)?, wait: wait(&task.id, &wants.id)? })
@@ -77,25 +113,38 @@ pub(super) fn steps(graph: &Graph) -> Vec<Step<'_>> {
 
 /// The ids of the nodes of one cycle, in order: task, resource, task, ...; empty where there is none.
 pub(super) fn order(graph: &Graph) -> Vec<&str> {
+    let mut ways: Ways<'_> = HashMap::new();
+    for edge in &graph.edges {
+        let (from, to) = match edge.kind {
+            EdgeType::WaitsFor => (&edge.from, &edge.to),
+            EdgeType::Holds => (&edge.to, &edge.from),
+        };
+        ways.entry(from).or_default().push(to);
+    }
     for start in &graph.nodes {
         let mut path = Vec::new();
-        if walk(graph, &start.id, &start.id, &mut path, &mut HashSet::new()) {
+        if walk(&ways, &start.id, &start.id, &mut path, &mut HashSet::new()) {
             return path;
         }
     }
     Vec::new()
 }
 
+/// The same from this task on, if it is among them.
+pub(super) fn order_from(graph: &Graph, first: Option<TaskId>) -> Vec<&str> {
+    let mut order = order(graph);
+    let first = first.map(|task| format!("t{task}"));
+    let start = order.iter().position(|id| Some(*id) == first.as_deref()).unwrap_or(0);
+    order.rotate_left(start);
+    order
+}
+
+/// Where the waiting leads to from each node.
+type Ways<'g> = HashMap<&'g str, Vec<&'g str>>;
+
 /// Finds a way back to `goal`. Its own stack rather than the thread's: a graph may come from a foreign file.
-fn walk<'g>(graph: &'g Graph, from: &'g str, goal: &str, path: &mut Vec<&'g str>, seen: &mut HashSet<&'g str>) -> bool {
-    let next = |at: &str| -> Vec<&'g str> {
-        let edges = graph.edges.iter().filter_map(|edge| match edge.kind {
-            EdgeType::WaitsFor if edge.from == at => Some(edge.to.as_str()),
-            EdgeType::Holds if edge.to == at => Some(edge.from.as_str()),
-            _ => None,
-        });
-        edges.collect()
-    };
+fn walk<'g>(ways: &Ways<'g>, from: &'g str, goal: &str, path: &mut Vec<&'g str>, seen: &mut HashSet<&'g str>) -> bool {
+    let next = |at: &str| -> Vec<&'g str> { ways.get(at).cloned().unwrap_or_default() };
     seen.insert(from);
     path.push(from);
     let mut open = vec![next(from)];
@@ -146,7 +195,7 @@ pub(super) mod tests {
 
     fn drawn(graph: &Graph, columns: usize) -> String {
         let mut page = Page::new(columns);
-        draw(&mut page, graph);
+        draw(&mut page, graph, Some(3));
         anstream::adapter::strip_str(&page.finish()).to_string()
     }
 
@@ -169,10 +218,30 @@ pub(super) mod tests {
         for tasks in [1, 2, 3, 5, 40] {
             for columns in [60, 80, 120] {
                 let text = drawn(&ring_of(tasks, long), columns);
-                assert_eq!(text.matches("waits for").count(), tasks);
+                assert_eq!(text.matches("│   waits for").count(), if tasks <= MOST { tasks } else { FEW });
                 assert!(text.lines().all(|line| Text::plain(line).width() <= columns), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn of_a_long_ring_the_culprit_is_drawn_and_the_rest_counted() {
+        let expected = "  cycle     ┌─▶ task 3 spawned at a.rs:13
+            │   holds      lock D, the Mutex at a.rs:23
+            │   waits for  lock E at a.rs:33, held by
+            ├─▶ task 4 spawned at a.rs:14
+            │   holds      lock E, the Mutex at a.rs:24
+            │   waits for  lock F at a.rs:34, held by
+            ├─▶ task 5 spawned at a.rs:15
+            │   holds      lock F, the Mutex at a.rs:25
+            │   waits for  lock G at a.rs:35, held by
+            ⋮   9996 more tasks, each of which holds a lock and waits for the next one's
+            ├─▶ task 2 spawned at a.rs:12
+            │   holds      lock C, the Mutex at a.rs:22
+            │   waits for  lock D at a.rs:32, held by
+            └── task 3 above
+";
+        assert_eq!(drawn(&ring_of(10_000, "a.rs"), 100), expected);
     }
 
     #[test]

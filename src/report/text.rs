@@ -91,7 +91,7 @@ fn whole(page: &mut Page, finding: &Finding) {
     }
     stack(page, &culprit.stack);
     if let Some(graph) = &finding.graph {
-        ring::draw(page, graph);
+        ring::draw(page, graph, finding.culprit.task.as_ref().map(|task| task.id));
     }
     let o = &finding.occurrences;
     let worst = if o.worst_ms > 0.0 { Some(words::millis(o.worst_ms)) } else { None };

@@ -20,6 +20,7 @@ mod idle;
 #[cfg(feature = "lab")]
 mod learner;
 mod look_alikes;
+mod many;
 mod orders;
 #[cfg(feature = "otlp")]
 mod otlp;

@@ -387,14 +387,15 @@ impl Drain {
             slot.swap_table(&mut self.spare);
             self.spare.take(|entry| counted.push((slot.tid as u64, *entry)));
         }
-        let from = self.window;
         for (tid, Entry { task, polls, busy, last, max, histogram }) in counted {
+            // A poll that is long, or was told late, began in an earlier window: what it did it did before this one.
+            let from = self.window.min(last);
             self.suspects.polled(task, polls, busy);
             self.locks.polled(task, last);
             self.write(words::Polls { at: now, task, tid, from, polls, busy_ns: busy, max_ns: max, histogram });
         }
         self.locks.idle(now).into_iter().for_each(|event| self.write(event));
-        if let Some(event) = self.suspects.turn(from, now, self.session.tracing) {
+        if let Some(event) = self.suspects.turn(self.window, now, self.session.tracing) {
             self.write(event);
         }
         self.window = now;
@@ -444,7 +445,9 @@ impl Drain {
         self.write(words::Cost {
             at: now,
             agent_cpu_ns: clock::own_cpu() + self.session.watchdog_cpu.load(Ordering::Relaxed) + self.output.cpu_ns(),
-            dropped: self.past_dropped + slots.iter().map(|slot| slot.dropped()).sum::<u64>(),
+            dropped: self.past_dropped
+                + slots.iter().map(|slot| slot.dropped()).sum::<u64>()
+                + self.session.dropped.load(Ordering::Relaxed),
             polls: self.past_polls + slots.iter().map(|slot| slot.polls.load(Ordering::Relaxed)).sum::<u64>(),
         });
         #[cfg(feature = "metrics")]

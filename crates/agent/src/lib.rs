@@ -51,17 +51,21 @@ pub mod metrics;
 #[cfg(feature = "tracing")]
 mod moment;
 mod monitored;
+mod open_polls;
 mod panics;
 mod pools;
 mod raw;
 #[cfg(doctest)]
 mod refused;
 mod ring;
+#[cfg(test)]
+mod ring_tests;
 mod root;
 mod self_wakes;
 mod session;
 mod slots;
 mod stack;
+mod sync;
 mod table;
 mod task_number;
 mod ticks;

@@ -47,6 +47,42 @@ impl Drop for Copied {
     }
 }
 
+/// Bytes of copied stacks that wait to be unwound, for all threads together. A disk that is slow keeps the drain, and a
+/// million tasks may come to wait at once: beyond this, what comes is told without its place.
+const MOST_NOTED: usize = 64 << 20;
+
+static NOTED: AtomicUsize = AtomicUsize::new(0);
+
+/// A copied stack on its way to the drain, or kept there until it matters.
+pub(crate) struct Noted(RawStack);
+
+impl Noted {
+    /// Whether there is room for one more. What is copied on suspicion leaves half of it to what is certain to be told.
+    #[inline]
+    pub(crate) fn has_room(suspicion: bool) -> bool {
+        NOTED.load(Ordering::Relaxed) < if suspicion { MOST_NOTED / 2 } else { MOST_NOTED }
+    }
+
+    pub(crate) fn new(stack: RawStack) -> Box<Noted> {
+        NOTED.fetch_add(stack.size(), Ordering::Relaxed);
+        Box::new(Noted(stack))
+    }
+}
+
+impl std::ops::Deref for Noted {
+    type Target = RawStack;
+
+    fn deref(&self) -> &RawStack {
+        &self.0
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        NOTED.fetch_sub(self.0.size(), Ordering::Relaxed);
+    }
+}
+
 /// A lock that a task holds, or held.
 pub(crate) struct HeldLock {
     pub(crate) resource: ResourceId,
@@ -134,7 +170,7 @@ pub(crate) enum What {
         /// It can be sent to another task.
         owned: bool,
         /// Of some takings of a semaphore.
-        stack: Option<Box<RawStack>>,
+        stack: Option<Box<Noted>>,
     },
     Released {
         resource: ResourceId,
@@ -147,7 +183,7 @@ pub(crate) enum What {
         task: TaskId,
         operation: &'static str,
         until: Nanos,
-        stack: Option<Box<RawStack>>,
+        stack: Option<Box<Noted>>,
     },
     /// A task gave permits back, and they went to one who waits.
     HandedOver {
@@ -173,14 +209,14 @@ pub(crate) enum What {
     SelfWake {
         task: TaskId,
         woke: bool,
-        stack: Option<Box<RawStack>>,
+        stack: Option<Box<Noted>>,
     },
     Panic {
         task: TaskId,
         /// File, line and column.
         place: Option<(Box<str>, u32, u32)>,
         message: &'static str,
-        stack: Option<Box<RawStack>>,
+        stack: Option<Box<Noted>>,
     },
     Awaited {
         task: TaskId,

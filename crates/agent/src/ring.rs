@@ -1,74 +1,80 @@
 //! A queue with one writer and one reader that never makes the writer wait. It grows by chunks while the reader is late,
 //! up to a bound for the whole process; beyond that it refuses and counts.
 
-use std::cell::UnsafeCell;
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Mutex, UnsafeCell};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
-/// Items of one chunk.
-const CELLS: usize = 1024;
 /// Bytes of all chunks of the process together, beside the first one of each queue: half a second of the busiest worker.
-const MOST_BYTES: usize = 64 << 20;
+pub(crate) const MOST_BYTES: usize = 64 << 20;
 /// Chunks a queue keeps for the next burst while there is something to do.
 const MOST_SPARES: usize = 64;
 /// The reader is called once so many chunks were filled.
 const CALL_EVERY: usize = 8;
 
 /// Bytes of chunks beside the first ones.
-static GROWN: AtomicUsize = AtomicUsize::new(0);
+static GROWN: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
-struct Chunk<T> {
+/// `CELLS` items.
+pub(crate) struct Chunk<T, const CELLS: usize> {
     /// Cells written so far.
     written: AtomicUsize,
     /// Where the writer went on once this was full.
-    next: AtomicPtr<Chunk<T>>,
+    next: AtomicPtr<Chunk<T, CELLS>>,
     cells: [UnsafeCell<MaybeUninit<T>>; CELLS],
 }
 
-impl<T> Chunk<T> {
-    fn boxed() -> Box<Chunk<T>> {
-        let mut chunk = Box::<Chunk<T>>::new_uninit();
+impl<T, const CELLS: usize> Chunk<T, CELLS> {
+    fn boxed() -> Box<Chunk<T, CELLS>> {
+        let mut chunk = Box::<Chunk<T, CELLS>>::new_uninit();
         let at = chunk.as_mut_ptr();
-        // SAFETY: both fields that need a value get one; the cells may be anything.
+        // SAFETY: every field gets a value; that of a cell may be anything, so this writes nothing there.
         unsafe {
             (&raw mut (*at).written).write(AtomicUsize::new(0));
             (&raw mut (*at).next).write(AtomicPtr::new(std::ptr::null_mut()));
+            (0..CELLS).for_each(|cell| (&raw mut (*at).cells[cell]).write(UnsafeCell::new(MaybeUninit::uninit())));
             chunk.assume_init()
         }
     }
 }
 
 /// Where one end stands.
-struct End<T> {
-    chunk: *mut Chunk<T>,
+struct End<T, const CELLS: usize> {
+    chunk: *mut Chunk<T, CELLS>,
     cell: usize,
     /// Chunks it has left behind.
     passed: usize,
 }
 
-pub(crate) struct Ring<T> {
+pub(crate) struct Ring<T, const CELLS: usize = 1024> {
     /// The writer's own.
-    writer: UnsafeCell<End<T>>,
+    writer: UnsafeCell<End<T, CELLS>>,
     /// The reader's own.
-    reader: UnsafeCell<End<T>>,
+    reader: UnsafeCell<End<T, CELLS>>,
     /// Chunks the reader is done with.
-    spares: Mutex<Vec<Box<Chunk<T>>>>,
+    spares: Mutex<Vec<Box<Chunk<T, CELLS>>>>,
     dropped: AtomicU64,
 }
 
 // SAFETY: one thread pushes and one thread drains (the callers' contract), and each end is touched by its own thread only.
 // A cell is touched by the reader only once `written` was released past it, a chunk handed on only once it is full and
 // read; it comes back to the writer through the mutex.
-unsafe impl<T: Send> Sync for Ring<T> {}
+unsafe impl<T: Send, const CELLS: usize> Sync for Ring<T, CELLS> {}
 // SAFETY: it owns its chunks and what is in them.
-unsafe impl<T: Send> Send for Ring<T> {}
+unsafe impl<T: Send, const CELLS: usize> Send for Ring<T, CELLS> {}
 
-impl<T> Ring<T> {
-    pub(crate) fn new() -> Ring<T> {
+impl<T, const CELLS: usize> Default for Ring<T, CELLS> {
+    fn default() -> Ring<T, CELLS> {
+        Ring::new()
+    }
+}
+
+impl<T, const CELLS: usize> Ring<T, CELLS> {
+    pub(crate) fn new() -> Ring<T, CELLS> {
         let first = Box::into_raw(Chunk::boxed());
         let end = || UnsafeCell::new(End { chunk: first, cell: 0, passed: 0 });
-        Ring { writer: end(), reader: end(), spares: Mutex::default(), dropped: AtomicU64::new(0) }
+        Ring { writer: end(), reader: end(), spares: Mutex::new(Vec::new()), dropped: AtomicU64::new(0) }
     }
 
     /// Adds one item, or counts it as dropped. Whether the reader should come soon.
@@ -78,7 +84,13 @@ impl<T> Ring<T> {
     #[inline]
     pub(crate) unsafe fn push(&self, item: T) -> bool {
         // SAFETY: this end is the calling thread's.
-        let end = unsafe { &mut *self.writer.get() };
+        self.writer.with_mut(|end| unsafe { self.push_at(&mut *end, item) })
+    }
+
+    /// # Safety
+    /// `end` is where the writer stands, and the calling thread is the writer.
+    #[inline]
+    unsafe fn push_at(&self, end: &mut End<T, CELLS>, item: T) -> bool {
         let mut call = false;
         if end.cell == CELLS {
             let Some(next) = self.another() else {
@@ -88,11 +100,11 @@ impl<T> Ring<T> {
             // SAFETY: the reader frees no chunk without a next one.
             unsafe { (*end.chunk).next.store(next, Ordering::Release) };
             *end = End { chunk: next, cell: 0, passed: end.passed + 1 };
-            call = end.passed % CALL_EVERY == 0;
+            call = end.passed.is_multiple_of(CALL_EVERY);
         }
         // SAFETY: the chunk lives while it has no next one; the reader does not touch this cell before the store below.
         unsafe {
-            (*(*end.chunk).cells[end.cell].get()).write(item);
+            (*end.chunk).cells[end.cell].with_mut(|cell| (*cell).write(item));
             (*end.chunk).written.store(end.cell + 1, Ordering::Release);
         }
         end.cell += 1;
@@ -101,12 +113,12 @@ impl<T> Ring<T> {
 
     /// An empty chunk, if the bound allows for one.
     #[cold]
-    fn another(&self) -> Option<*mut Chunk<T>> {
+    fn another(&self) -> Option<*mut Chunk<T, CELLS>> {
         // The reader holds the lock for the time of a push; then a new one does as well.
         if let Some(spare) = self.spares.try_lock().ok().and_then(|mut spares| spares.pop()) {
             return Some(Box::into_raw(spare));
         }
-        let bytes = size_of::<Chunk<T>>();
+        let bytes = size_of::<Chunk<T, CELLS>>();
         if GROWN.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_BYTES {
             GROWN.fetch_sub(bytes, Ordering::Relaxed);
             return None;
@@ -118,9 +130,14 @@ impl<T> Ring<T> {
     ///
     /// # Safety
     /// Only one thread at a time may drain.
-    pub(crate) unsafe fn drain(&self, mut take: impl FnMut(T) -> bool) {
+    pub(crate) unsafe fn drain(&self, take: impl FnMut(T) -> bool) {
         // SAFETY: this end is the calling thread's.
-        let end = unsafe { &mut *self.reader.get() };
+        self.reader.with_mut(|end| unsafe { self.drain_at(&mut *end, take) });
+    }
+
+    /// # Safety
+    /// `end` is where the reader stands, and the calling thread is the reader.
+    unsafe fn drain_at(&self, end: &mut End<T, CELLS>, mut take: impl FnMut(T) -> bool) {
         let passed = end.passed;
         loop {
             // SAFETY: only the reader frees chunks.
@@ -128,7 +145,7 @@ impl<T> Ring<T> {
             let written = chunk.written.load(Ordering::Acquire);
             while end.cell < written {
                 // SAFETY: cells below `written` were written and released, and each is read once.
-                let item = unsafe { (*chunk.cells[end.cell].get()).assume_init_read() };
+                let item = chunk.cells[end.cell].with(|cell| unsafe { (*cell).assume_init_read() });
                 end.cell += 1;
                 if !take(item) {
                     return;
@@ -149,9 +166,9 @@ impl<T> Ring<T> {
         }
     }
 
-    fn keep(&self, mut chunk: Box<Chunk<T>>) {
-        *chunk.written.get_mut() = 0;
-        *chunk.next.get_mut() = std::ptr::null_mut();
+    fn keep(&self, chunk: Box<Chunk<T, CELLS>>) {
+        chunk.written.store(0, Ordering::Relaxed);
+        chunk.next.store(std::ptr::null_mut(), Ordering::Relaxed);
         let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
         if spares.len() < MOST_SPARES {
             spares.push(chunk);
@@ -168,98 +185,18 @@ impl<T> Ring<T> {
 }
 
 /// Gives back a chunk. Which of a queue's was its first does not matter: all but one were counted.
-fn free<T>(chunk: Box<Chunk<T>>) {
-    GROWN.fetch_sub(size_of::<Chunk<T>>(), Ordering::Relaxed);
+fn free<T, const CELLS: usize>(chunk: Box<Chunk<T, CELLS>>) {
+    GROWN.fetch_sub(size_of::<Chunk<T, CELLS>>(), Ordering::Relaxed);
     drop(chunk);
 }
 
-impl<T> Drop for Ring<T> {
+impl<T, const CELLS: usize> Drop for Ring<T, CELLS> {
     fn drop(&mut self) {
         // SAFETY: nobody else has it any more.
         unsafe { self.drain(|_| true) };
         let spares = std::mem::take(&mut *self.spares.lock().unwrap_or_else(PoisonError::into_inner));
         spares.into_iter().for_each(free);
         // SAFETY: everything is read, so both ends stand in the last chunk, which is nobody else's.
-        drop(unsafe { Box::from_raw(self.reader.get_mut().chunk) });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{CELLS, Chunk, MOST_BYTES, Ring};
-    use std::sync::Arc;
-
-    #[test]
-    fn keeps_order_and_counts_what_it_refuses() {
-        // Large items, so that the bound is near.
-        type Item = (u64, [u8; 8192]);
-        let ring: Ring<Item> = Ring::new();
-        let room = (MOST_BYTES / size_of::<Chunk<Item>>() + 1) * CELLS;
-        let pushed = room + CELLS;
-        let mut seen = 0;
-        // SAFETY: one thread does everything here.
-        unsafe {
-            (0..pushed).for_each(|item| _ = ring.push((item as u64, [0; 8192])));
-            ring.drain(|(item, _)| {
-                assert_eq!(item, seen);
-                seen += 1;
-                true
-            });
-        }
-        assert!(ring.dropped() >= CELLS as u64, "what does not fit is refused");
-        assert_eq!(seen + ring.dropped(), pushed as u64);
-    }
-
-    #[test]
-    fn takes_no_more_than_is_wanted() {
-        let ring = Ring::new();
-        let mut seen = Vec::new();
-        // SAFETY: one thread does everything here.
-        unsafe {
-            (0..CELLS * 3).for_each(|item| _ = ring.push(item));
-            for most in [5, CELLS * 2, CELLS * 9] {
-                ring.drain(|item| {
-                    seen.push(item);
-                    seen.len() < most
-                });
-            }
-        }
-        assert!(seen.iter().copied().eq(0..CELLS * 3));
-    }
-
-    #[test]
-    fn hands_everything_from_one_thread_to_another_and_frees_the_rest() {
-        let ring = Arc::new(Ring::new());
-        let item = Arc::new(());
-        let writer = {
-            let (ring, item) = (ring.clone(), item.clone());
-            std::thread::spawn(move || {
-                // SAFETY: this is the only thread that pushes.
-                (0..100_000_u64).for_each(|number| _ = unsafe { ring.push((number, item.clone())) });
-            })
-        };
-        let mut seen = 0_u64;
-        let mut last = None;
-        loop {
-            let finished = writer.is_finished();
-            // SAFETY: this is the only thread that drains.
-            unsafe {
-                ring.drain(|(number, _)| {
-                    assert!(last.is_none_or(|last| last < number));
-                    last = Some(number);
-                    seen += 1;
-                    true
-                });
-            }
-            if finished {
-                break;
-            }
-        }
-        assert_eq!(seen + ring.dropped(), 100_000);
-        writer.join().expect("it only pushes");
-        // SAFETY: the other thread has ended.
-        (0..5000).for_each(|number| _ = unsafe { ring.push((number, item.clone())) });
-        drop(ring);
-        assert_eq!(Arc::strong_count(&item), 1, "what nobody took is dropped");
+        self.reader.with_mut(|end| drop(unsafe { Box::from_raw((*end).chunk) }));
     }
 }

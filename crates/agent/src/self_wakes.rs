@@ -3,7 +3,13 @@
 //! looked at, for one window of the drain's.
 
 #[cfg(feature = "tracing")]
-use crate::{clock, raw::What, slots, stack::capture_here, trace::user_spans};
+use crate::{
+    clock,
+    raw::{Noted, What},
+    slots,
+    stack::capture_here,
+    trace::user_spans,
+};
 use pollscope_recording::{Nanos, SelfWakes, TaskId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,7 +44,8 @@ fn count(task: TaskId, woke: bool) {
         Some(current) if current == task => {
             let before = OWN.fetch_add(1, Ordering::Relaxed);
             if before >= SKIP.load(Ordering::Relaxed) && WANTED.swap(false, Ordering::Relaxed) {
-                let stack = slot.bounds.as_ref().and_then(capture_here).map(Box::new);
+                let stack =
+                    slot.bounds.as_ref().filter(|_| Noted::has_room(false)).and_then(capture_here).map(Noted::new);
                 let now = clock::now();
                 user_spans::note(slot, now, task);
                 slot.note(now, What::SelfWake { task, woke, stack });

@@ -4,12 +4,21 @@ use crate::clock;
 use crate::slots::Slot;
 use crate::workers::Unhooked;
 use crate::{drain, watchdog};
-use pollscope_recording::{Event, Nanos, Writer, WriterOptions};
+use pollscope_recording::{Disk, Event, Nanos, Writer, WriterOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// At its end the program waits for a disk that goes on answering, and so many looks for one that does not: five seconds.
+/// Looks are counted and not seconds, since a process may be stopped and go on.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const PATIENCE: u32 = 50;
+/// Most events of the agent's own threads that wait for the drain, should a disk keep it.
+const MOST_EVENTS: usize = 16 * 1024;
 
 /// One runtime of the program.
 pub(crate) struct RuntimeState {
@@ -94,10 +103,22 @@ pub(crate) struct Session {
     /// Some runtime of the program has our hooks.
     pub(crate) hooked: AtomicBool,
     pub(crate) watchdog_cpu: AtomicU64,
+    /// Events of the agent's own threads that nobody had room for.
+    pub(crate) dropped: AtomicU64,
+    /// Of the recording, if there is one.
+    disk: Arc<Disk>,
     /// What is counted, once somebody wants it.
     #[cfg(feature = "metrics")]
     pub(crate) figures: OnceLock<crate::metrics::Figures>,
-    threads: Mutex<Vec<(&'static AtomicBool, JoinHandle<()>)>>,
+    threads: Mutex<Vec<OwnThread>>,
+}
+
+/// A thread of the agent's.
+struct OwnThread {
+    stop: &'static AtomicBool,
+    thread: JoinHandle<()>,
+    /// Its other end is dropped at the end of the thread.
+    over: Receiver<()>,
 }
 
 static SESSION: OnceLock<Option<Session>> = OnceLock::new();
@@ -137,7 +158,8 @@ pub(crate) fn start_from_environment() -> Option<&'static Session> {
         if writer.is_none() && !counted {
             return None;
         }
-        let session = Session::new(name);
+        let disk = writer.as_ref().map(Writer::disk).unwrap_or_default();
+        let session = Session::new(name, disk);
         #[cfg(feature = "metrics")]
         crate::metrics::begin(&session);
         PENDING.lock().unwrap_or_else(PoisonError::into_inner).replace(Pending(writer));
@@ -190,7 +212,7 @@ pub(crate) fn complain(sentence: &str) {
 }
 
 impl Session {
-    fn new(name: String) -> Session {
+    fn new(name: String, disk: Arc<Disk>) -> Session {
         // SAFETY: the handler only stores to a static.
         unsafe { libc::pthread_atfork(None, None, Some(forked)) };
         Session {
@@ -209,6 +231,8 @@ impl Session {
             tasks_seen: AtomicBool::new(false),
             hooked: AtomicBool::new(false),
             watchdog_cpu: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            disk,
             #[cfg(feature = "metrics")]
             figures: OnceLock::new(),
             threads: Mutex::default(),
@@ -228,22 +252,35 @@ impl Session {
     fn start_threads(&'static self, writer: Option<Writer>) {
         // Polls may come before the thread does, and belong to its first window.
         let begun = clock::now();
-        let drain =
-            std::thread::Builder::new().name("pollscope-drain".into()).spawn(move || drain::run(self, writer, begun));
-        let watchdog = std::thread::Builder::new().name("pollscope-watch".into()).spawn(move || watchdog::run(self));
+        let (drains, drained) = channel();
+        let drain = std::thread::Builder::new().name("pollscope-drain".into()).spawn(move || {
+            let _over = drains;
+            drain::run(self, writer, begun);
+        });
+        let (watches, watched) = channel();
+        let watchdog = std::thread::Builder::new().name("pollscope-watch".into()).spawn(move || {
+            let _over = watches;
+            watchdog::run(self);
+        });
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let started = [(watchdog, &self.stop_watching, "watchdog"), (drain, &self.stop, "drain")];
-        for (started, stop, name) in started {
+        let started = [(watchdog, &self.stop_watching, watched, "watchdog"), (drain, &self.stop, drained, "drain")];
+        for (started, stop, over, name) in started {
             match started {
-                Ok(thread) => threads.push((stop, thread)),
+                Ok(thread) => threads.push(OwnThread { stop, thread, over }),
                 Err(error) => complain(&format!("cannot start the {name} thread: {error}")),
             }
         }
     }
 
     pub(crate) fn push(&self, event: impl Into<Event>) {
-        if !FORKED.load(Ordering::Relaxed) {
-            self.events().push(event.into());
+        if FORKED.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut events = self.events();
+        if events.len() < MOST_EVENTS {
+            events.push(event.into());
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -311,20 +348,41 @@ impl Session {
         events.push(pollscope_recording::Runtime { at, runtime, flavor: flavor.into(), workers, timers }.into());
     }
 
-    /// Ends the recording in order: everything noted so far reaches the disk.
+    /// Ends the recording in order: everything noted so far reaches the disk, unless that answers no more.
     pub(crate) fn finish(&self) {
         if FORKED.load(Ordering::Relaxed) {
             return;
         }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for (stop, thread) in threads {
+        for OwnThread { stop, thread, over } in threads {
             stop.store(true, Ordering::Release);
             thread.thread().unpark();
-            // A panic in a thread of the agent is not the program's business.
-            let _ = thread.join();
+            if self.ends(&over) {
+                // A panic in a thread of the agent is not the program's business.
+                let _ = thread.join();
+            } else {
+                cannot_write(&std::io::Error::new(
+                    std::io::ErrorKind::TimedOut,
+                    "the disk has not answered for 5 s, and what was not written by then is lost",
+                ));
+            }
         }
         #[cfg(feature = "metrics")]
         crate::metrics::end();
+    }
+
+    /// Waits for the end of a thread; false if a disk keeps it that answers no more.
+    fn ends(&self, over: &Receiver<()>) -> bool {
+        let (mut known, mut looks) = (0, 0);
+        while matches!(over.recv_timeout(LOOK_EVERY), Err(RecvTimeoutError::Timeout)) {
+            let (answered, owes) = self.disk.state();
+            looks = if owes && answered == known { looks + 1 } else { 0 };
+            known = answered;
+            if looks >= PATIENCE {
+                return false;
+            }
+        }
+        true
     }
 }
 

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::drain;
 #[cfg(feature = "tracing")]
 use crate::idle;
+use crate::open_polls::{Open, OpenPolls};
 use crate::raw::{Raw, What};
 use crate::ring::Ring;
 use crate::session;
@@ -15,25 +16,12 @@ use crate::table::{Entry, Table};
 use crate::trace::{Span, user_spans::SpanStack};
 use pollscope_recording::{Nanos, TaskId};
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Polls nest: a `LocalSet` polls its tasks inside its own task's poll. Deeper than this only the depth is counted.
-const DEPTH: usize = 8;
 /// The bounds of what is notable in the level `summary`; in `full` all is.
 const NOTABLE: Nanos = 1_000_000;
 const LATE: Nanos = 5_000_000;
-
-#[derive(Default)]
-struct OpenPoll {
-    task: AtomicU64,
-    since: AtomicU64,
-    /// The runtime whose hooks opened it; 0 for a root future and for a task told by tracing.
-    hooks: AtomicU64,
-    /// Spans of the program's that were entered before it.
-    #[cfg(feature = "tracing")]
-    spans: AtomicUsize,
-}
 
 pub(crate) struct Slot {
     pub(crate) tid: i32,
@@ -45,10 +33,7 @@ pub(crate) struct Slot {
     pub(crate) runtime: AtomicU64,
     pub(crate) role: AtomicU32,
     pub(crate) ended: AtomicBool,
-    /// Odd while the owner changes the open polls; grows by two with each change.
-    version: AtomicU64,
-    depth: AtomicUsize,
-    open: [OpenPoll; DEPTH],
+    open: OpenPolls,
     /// The task of the innermost open poll has ended in it.
     ending: AtomicBool,
     /// The program's own spans.
@@ -65,15 +50,6 @@ pub(crate) struct Slot {
     /// Polls at least this long, and those this late, are written one by one.
     notable: Nanos,
     late: Nanos,
-}
-
-/// The innermost open poll of a thread, as the watchdog sees it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Open {
-    pub(crate) task: TaskId,
-    pub(crate) since: Nanos,
-    /// The runtime whose hooks opened it; 0 if none.
-    pub(crate) hooks: u64,
 }
 
 pub(crate) const ROLE_OTHER: u32 = 0;
@@ -160,9 +136,7 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         runtime: AtomicU64::new(RUNTIME.get()),
         role: AtomicU32::new(if is_main { ROLE_MAIN } else { ROLE_OTHER }),
         ended: AtomicBool::new(false),
-        version: AtomicU64::new(0),
-        depth: AtomicUsize::new(0),
-        open: Default::default(),
+        open: OpenPolls::default(),
         ending: AtomicBool::new(false),
         #[cfg(feature = "tracing")]
         spans: SpanStack::default(),
@@ -201,19 +175,15 @@ impl Slot {
     #[inline]
     pub(crate) fn poll_start(&self, task: TaskId, woken: Option<Nanos>, hooks: u64) {
         let now = clock::now();
-        let depth = self.depth.load(Ordering::Relaxed);
-        self.change(|| {
-            if let Some(open) = self.open.get(depth) {
-                open.task.store(task, Ordering::Relaxed);
-                open.since.store(now, Ordering::Relaxed);
-                open.hooks.store(hooks, Ordering::Relaxed);
-                #[cfg(feature = "tracing")]
-                open.spans.store(self.spans.depth(), Ordering::Relaxed);
-            }
-            self.depth.store(depth + 1, Ordering::Relaxed);
+        self.open.enter(|open| {
+            open.task.store(task, Ordering::Relaxed);
+            open.since.store(now, Ordering::Relaxed);
+            open.hooks.store(hooks, Ordering::Relaxed);
+            #[cfg(feature = "tracing")]
+            open.spans.store(self.spans.depth(), Ordering::Relaxed);
         });
         #[cfg(feature = "tracing")]
-        idle::poll_started(depth, std::ptr::from_ref(&now) as u64);
+        idle::poll_started(self.open.depth() - 1, std::ptr::from_ref(&now) as u64);
         if let Some(delay) = woken.and_then(|woken| now.checked_sub(woken)).filter(|delay| *delay >= self.late) {
             self.note(now, What::Delay { task, delay });
         }
@@ -222,12 +192,12 @@ impl Slot {
     /// The innermost open poll ends.
     #[inline]
     pub(crate) fn poll_end(&self) {
-        let depth = self.depth.load(Ordering::Relaxed);
+        let depth = self.open.depth();
         if depth == 0 {
             return;
         }
         let now = clock::now();
-        if let Some(open) = self.open.get(depth - 1) {
+        if let Some(open) = self.open.at(depth - 1) {
             let (task, since) = (open.task.load(Ordering::Relaxed), open.since.load(Ordering::Relaxed));
             let duration = now.saturating_sub(since);
             if self.watched.load(Ordering::Acquire) {
@@ -247,7 +217,7 @@ impl Slot {
             idle::poll_ended(depth - 1, task, since, now, self.ending.load(Ordering::Relaxed));
             self.ending.store(false, Ordering::Relaxed);
         }
-        self.change(|| self.depth.store(depth - 1, Ordering::Relaxed));
+        self.open.leave();
     }
 
     /// A sum that found its place taken by another task goes to the drain at once. Of most it is a single poll.
@@ -274,60 +244,37 @@ impl Slot {
     #[cfg(feature = "tracing")]
     #[inline]
     pub(crate) fn open_depth(&self, task: TaskId) -> Option<usize> {
-        let depth = self.depth.load(Ordering::Relaxed).checked_sub(1).filter(|depth| *depth < DEPTH)?;
-        (self.open[depth].task.load(Ordering::Relaxed) == task).then_some(depth)
+        let depth = self.open.depth().checked_sub(1)?;
+        (self.open.at(depth)?.task.load(Ordering::Relaxed) == task).then_some(depth)
     }
 
     /// Forgets the innermost open poll, whose end was never told.
     #[cold]
     pub(crate) fn poll_lost(&self) {
-        let depth = self.depth.load(Ordering::Relaxed);
-        self.change(|| self.depth.store(depth.saturating_sub(1), Ordering::Relaxed));
+        self.open.leave();
     }
 
     /// The task being polled on this thread, innermost first; for the owner only.
     #[inline]
     pub(crate) fn current_task(&self) -> Option<TaskId> {
-        Some(self.innermost()?.task.load(Ordering::Relaxed))
+        Some(self.open.innermost()?.task.load(Ordering::Relaxed))
     }
 
     /// Whether the innermost open poll was opened by this runtime's hooks; for the owner only.
     #[inline]
     pub(crate) fn is_polling_for(&self, runtime: u64) -> bool {
-        self.innermost().is_some_and(|open| open.hooks.load(Ordering::Relaxed) == runtime)
-    }
-
-    #[inline]
-    fn innermost(&self) -> Option<&OpenPoll> {
-        self.open.get(self.depth.load(Ordering::Relaxed).checked_sub(1)?.min(DEPTH - 1))
+        self.open.innermost().is_some_and(|open| open.hooks.load(Ordering::Relaxed) == runtime)
     }
 
     /// The innermost open poll, seen from another thread; `None` also when it changes at this moment.
     pub(crate) fn open_poll(&self) -> Option<Open> {
-        let before = self.version.load(Ordering::Acquire);
-        let open = self.innermost()?;
-        let seen = Open {
-            task: open.task.load(Ordering::Relaxed),
-            since: open.since.load(Ordering::Relaxed),
-            hooks: open.hooks.load(Ordering::Relaxed),
-        };
-        std::sync::atomic::fence(Ordering::Acquire);
-        (before & 1 == 0 && self.version.load(Ordering::Relaxed) == before).then_some(seen)
+        self.open.seen()
     }
 
     /// The innermost of the program's spans that was entered in the open poll.
     #[cfg(feature = "tracing")]
     pub(crate) fn span_of_poll(&self) -> Option<Span> {
-        self.spans.innermost(self.innermost()?.spans.load(Ordering::Relaxed))
-    }
-
-    #[inline]
-    fn change(&self, body: impl FnOnce()) {
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version + 1, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::Release);
-        body();
-        self.version.store(version + 2, Ordering::Release);
+        self.spans.innermost(self.open.innermost()?.spans.load(Ordering::Relaxed))
     }
 
     /// Takes what was noted, until `each` has enough; for the drain only.

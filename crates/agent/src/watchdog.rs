@@ -3,9 +3,10 @@
 
 use crate::clock;
 use crate::heartbeat;
+use crate::open_polls::Open;
 use crate::pools::Pools;
 use crate::session::Session;
-use crate::slots::{Open, Slot};
+use crate::slots::Slot;
 use crate::stack::Sampler;
 #[cfg(feature = "tracing")]
 use crate::trace::user_spans::{self, Live};

@@ -3,8 +3,9 @@
 
 use crate::clock;
 use crate::heartbeat;
+use crate::open_polls::Open;
 use crate::session::{RuntimeState, Session};
-use crate::slots::{self, Open, ROLE_OTHER, ROLE_WORKER, Slot};
+use crate::slots::{self, ROLE_OTHER, ROLE_WORKER, Slot};
 use pollscope_recording::Nanos;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -165,9 +165,9 @@ events! {
         task: TaskId,
         /// The thread.
         tid: u64,
-        /// Start of the window.
+        /// Start of the window, or of the last poll if that is earlier.
         from: Nanos,
-        /// Polls that ended in the window.
+        /// Polls that ended in the window, or were told in it.
         polls: u64,
         /// Their total time.
         busy_ns: u64,

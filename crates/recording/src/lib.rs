@@ -9,12 +9,14 @@
 #[macro_use]
 mod event;
 mod codec;
+mod disk;
 mod follow;
 mod open;
 mod reader;
 mod segment;
 mod writer;
 
+pub use disk::Disk;
 pub use event::*;
 pub use follow::Follower;
 pub use open::OpenFacts;

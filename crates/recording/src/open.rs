@@ -80,7 +80,10 @@ impl OpenFacts {
                 self.resources.remove(&event.resource);
                 self.acquired.remove(&event.resource);
                 self.receivers.remove(&event.resource);
-                self.hold_stacks.retain(|(resource, _), _| *resource != event.resource);
+                let of_it = (event.resource, 0)..=(event.resource, TaskId::MAX);
+                while let Some((&key, _)) = self.hold_stacks.range(of_it.clone()).next() {
+                    self.hold_stacks.remove(&key);
+                }
                 self.books.remove(&event.resource);
             }
             Event::Books(event) => drop(self.books.insert(event.resource, event.clone())),

@@ -13,6 +13,7 @@ use dial9_trace_format::types::FieldValue;
 use flate2::{Compression, GzBuilder};
 
 use crate::codec;
+use crate::disk::{Asking, Disk};
 use crate::event::Event;
 use crate::open::OpenFacts;
 use crate::segment;
@@ -51,6 +52,7 @@ pub struct Writer {
     bytes_before: u64,
     sealing: Option<JoinHandle<io::Result<()>>>,
     sealing_cpu: Arc<AtomicU64>,
+    disk: Arc<Disk>,
 }
 
 impl Writer {
@@ -62,6 +64,7 @@ impl Writer {
             let text = format!("{} already holds a recording; choose another folder", dir.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         }
+        let disk = Arc::<Disk>::default();
         let mut writer = Writer {
             dir: dir.to_owned(),
             options,
@@ -69,11 +72,12 @@ impl Writer {
             values: Vec::new(),
             facts: OpenFacts::default(),
             number: 0,
-            encoder: Encoder::new_to(Sink::create(dir, 0)?)?,
+            encoder: Encoder::new_to(Sink::create(dir, 0, disk.clone())?)?,
             preamble: 0,
             bytes_before: 0,
             sealing: None,
             sealing_cpu: Arc::default(),
+            disk,
         };
         writer.flush()?;
         Ok(writer)
@@ -106,8 +110,13 @@ impl Writer {
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         self.wait_for_seal()?;
-        seal(&self.dir, self.number)?;
+        seal(&self.dir, self.number, &self.disk)?;
         enforce_budget(&self.dir, self.options.max_bytes, self.number)
+    }
+
+    /// The disk it writes to; for whoever waits for a writer on another thread.
+    pub fn disk(&self) -> Arc<Disk> {
+        self.disk.clone()
     }
 
     /// Bytes written since the start, before compression.
@@ -122,7 +131,7 @@ impl Writer {
 
     fn rotate(&mut self) -> io::Result<()> {
         self.flush()?;
-        let next = Sink::create(&self.dir, self.number + 1)?;
+        let next = Sink::create(&self.dir, self.number + 1, self.disk.clone())?;
         self.bytes_before += self.encoder.bytes_written();
         self.encoder.reset_to(next)?;
         let sealed = self.number;
@@ -143,9 +152,9 @@ impl Writer {
         let dir = self.dir.clone();
         // The current segment will grow, so its room is set aside at once.
         let budget = self.options.max_bytes.saturating_sub(self.options.segment_bytes);
-        let cpu = self.sealing_cpu.clone();
+        let (cpu, disk) = (self.sealing_cpu.clone(), self.disk.clone());
         let work = move || {
-            let result = seal(&dir, sealed).and_then(|()| enforce_budget(&dir, budget, sealed + 1));
+            let result = seal(&dir, sealed, &disk).and_then(|()| enforce_budget(&dir, budget, sealed + 1));
             // The thread began with this work, so all it ever used is the work's.
             cpu.fetch_add(own_cpu_ns(), Ordering::Relaxed);
             result
@@ -177,12 +186,14 @@ fn own_cpu_ns() -> u64 {
 struct Sink {
     file: File,
     pending: Vec<u8>,
+    disk: Arc<Disk>,
 }
 
 impl Sink {
-    fn create(dir: &Path, number: u64) -> io::Result<Sink> {
-        let file = OpenOptions::new().append(true).create_new(true).open(segment::plain_path(dir, number))?;
-        Ok(Sink { file, pending: Vec::with_capacity(BUFFER_BYTES + 4096) })
+    fn create(dir: &Path, number: u64, disk: Arc<Disk>) -> io::Result<Sink> {
+        let path = segment::plain_path(dir, number);
+        let file = disk.ask(|| OpenOptions::new().append(true).create_new(true).open(path))?;
+        Ok(Sink { file, pending: Vec::with_capacity(BUFFER_BYTES + 4096), disk })
     }
 }
 
@@ -195,7 +206,7 @@ impl Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         let mut taken = 0;
         let result = loop {
-            match self.file.write(&self.pending[taken..]) {
+            match self.disk.ask(|| self.file.write(&self.pending[taken..])) {
                 _ if taken == self.pending.len() => break Ok(()),
                 Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => taken += count,
@@ -216,15 +227,16 @@ impl Drop for Sink {
 }
 
 /// Replaces a plain segment by a compressed one. At every moment one of the two is complete under its own name.
-fn seal(dir: &Path, number: u64) -> io::Result<()> {
+fn seal(dir: &Path, number: u64, disk: &Disk) -> io::Result<()> {
     let plain = segment::plain_path(dir, number);
     let temporary = dir.join(format!("{number:06}.sealing"));
-    let mut from = File::open(&plain)?;
-    let mut to = GzBuilder::new().write(File::create(&temporary)?, Compression::fast());
+    let mut from = Asking(disk.ask(|| File::open(&plain))?, disk);
+    let to = Asking(disk.ask(|| File::create(&temporary))?, disk);
+    let mut to = GzBuilder::new().write(to, Compression::fast());
     io::copy(&mut from, &mut to)?;
     to.finish()?;
-    fs::rename(&temporary, segment::sealed_path(dir, number))?;
-    fs::remove_file(&plain)
+    disk.ask(|| fs::rename(&temporary, segment::sealed_path(dir, number)))?;
+    disk.ask(|| fs::remove_file(&plain))
 }
 
 /// Removes the oldest segments until those left have at most `budget` bytes; never the one numbered `current`.

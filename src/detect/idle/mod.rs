@@ -12,6 +12,7 @@ mod standstill;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use pollscope_recording::{Nanos, ROOT_TASK_BIT, TaskId};
 
@@ -26,7 +27,8 @@ const EXAMPLES: usize = 3;
 
 /// One place where an idle task awaits.
 struct Spot {
-    blame: Blame,
+    /// Shared by all that await there.
+    blame: Rc<Blame>,
     leaf: Leaf,
     hand_written: bool,
 }
@@ -78,7 +80,7 @@ fn occurrences(model: &Model, first: &Idler<'_>, tasks: &[(&Idler<'_>, &Spot)]) 
 fn idlers<'a>(model: &'a Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Vec<Idler<'a>> {
     let polled = model.stalls.values().filter(|stall| stall.end.is_none()).map(|stall| stall.task);
     let polled: Vec<TaskId> = polled.collect();
-    let mut seen: BTreeMap<&[u64], (Leaf, bool, Blame)> = BTreeMap::new();
+    let mut seen: BTreeMap<&[u64], (Leaf, bool, Rc<Blame>)> = BTreeMap::new();
     let mut idlers = Vec::new();
     for (&task, facts) in &model.idle {
         let Some((since, older)) = model.idle_since(task) else { continue };
@@ -90,7 +92,7 @@ fn idlers<'a>(model: &'a Model, symbols: &mut Symbols, thresholds: &Thresholds) 
             // A thousand connections await at one place.
             let (leaf, hand_written, blame) = seen.entry(stack).or_insert_with(|| {
                 let frames = symbols.stack(stack);
-                (leaf::leaf(&frames), leaf::is_hand_written(&frames), place::blame(&frames))
+                (leaf::leaf(&frames), leaf::is_hand_written(&frames), Rc::new(place::blame(&frames)))
             });
             Spot { blame: blame.clone(), leaf: *leaf, hand_written: *hand_written }
         });

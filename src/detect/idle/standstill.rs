@@ -67,7 +67,7 @@ pub(super) fn judge(model: &Model, idlers: &[Idler<'_>], thresholds: &Thresholds
     if foreign.wakes > 0 {
         return None;
     }
-    let traced = |task: TaskId| model.waits.values().any(|wait| wait.task == task);
+    let traced = |task: TaskId| model.waits.of(task).next().is_some();
     let untraced = |idler: &&Idler<'_>| idler.only(Leaf::Turn).is_some() && !traced(idler.task);
     (long && alive.iter().all(|task| standing.contains(task))).then(|| Standstill {
         since,

@@ -1,12 +1,12 @@
 //! A cycle as a finding: where each waits, the graph, and who is stuck behind it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pollscope_recording::{Place, ResourceId, TaskId};
 
 use super::graph::{Hold, WaitGraph, whole};
 use super::past::{Freed, Lasted};
-use super::{Cycle, Shape, Told};
+use super::{Cycle, MOST_NAMED, Shape, Told};
 use crate::detect::idle;
 use crate::detect::place::{self, Blame};
 use crate::detect::{
@@ -55,7 +55,11 @@ pub(super) fn of_cycle(
     over: Option<&Lasted>,
 ) -> Option<Finding> {
     let model = graph.model;
-    let blames: Vec<Blame> = cycle.waits.iter().map(|wait| place::blame(&symbols.stack(stack(model, wait)))).collect();
+    // Thousands may wait at one place.
+    let stacks: BTreeSet<&[u64]> = cycle.waits.iter().map(|wait| stack(model, wait)).collect();
+    let known: BTreeMap<&[u64], Blame> =
+        stacks.into_iter().map(|stack| (stack, place::blame(&symbols.stack(stack)))).collect();
+    let blames: Vec<&Blame> = cycle.waits.iter().filter_map(|wait| known.get(stack(model, wait))).collect();
     // The one that came last closed the cycle; a line that is known beats one that is not.
     let (last, blame) = cycle.waits.iter().zip(&blames).max_by_key(|(wait, blame)| (blame.at.is_some(), wait.since))?;
     let since = cycle.waits.iter().map(|wait| wait.since).max()?;
@@ -65,12 +69,17 @@ pub(super) fn of_cycle(
     let spots: BTreeSet<String> =
         blames.iter().filter_map(|blame| blame.at.as_ref()).map(|at| place::line(Some(at))).collect();
     let spots = Vec::from_iter(spots);
-    let resources: Vec<String> = cycle.resources.iter().map(|&resource| resource_label(model, resource)).collect();
+    let mut resources: Vec<String> = cycle.resources.iter().map(|&resource| resource_label(model, resource)).collect();
+    if resources.len() > MOST_NAMED {
+        let mut seen = BTreeSet::new();
+        resources.retain(|label| seen.insert(label.clone()));
+    }
     let told = Told {
         tasks: cycle.tasks.len(),
         task: place::task_label(model, last.task),
         spots: &spots,
         resources: &resources,
+        locks: cycle.resources.len(),
         left: left_at.as_deref(),
     };
     let seen_whole = blames.iter().all(|blame| blame.at.is_some()) && model.dropped == 0;
@@ -158,7 +167,7 @@ fn left_waits<'a>(model: &'a Model, cycle: &Cycle<'_>) -> impl Iterator<Item = &
         Hold::Taken | Hold::Receives => None,
     });
     let left: Vec<_> = left.collect();
-    left.into_iter().filter_map(|wait| model.waits.get(&wait))
+    left.into_iter().filter_map(|wait| model.waits.get(wait))
 }
 
 /// Adds one that is over: to a finding of the same line, if there is one.
@@ -178,9 +187,7 @@ pub(super) fn join(findings: &mut Vec<Finding>, finding: Finding) {
 
 /// The tasks of the cycle, and those stuck behind it.
 fn victims(graph: &WaitGraph<'_>, cycle: &BTreeSet<TaskId>, thresholds: &Thresholds, over: bool) -> Vec<Victim> {
-    let behind = |task: TaskId| cycle.contains(&task) || !graph.reachable(task).is_disjoint(cycle);
-    let others = graph.stuck.iter().copied().filter(|task| !cycle.contains(task));
-    let victims = cycle.iter().copied().chain(others).filter(|&task| behind(task)).take(thresholds.victims);
+    let victims = cycle.iter().copied().chain(graph.behind(cycle)).take(thresholds.victims);
     let harm = if over { "was stuck" } else { FOR_EVER };
     victims.map(|task| Victim { harm: harm.into(), ..victim(graph, task) }).collect()
 }
@@ -194,7 +201,7 @@ pub(super) fn victim(graph: &WaitGraph<'_>, task: TaskId) -> Victim {
     Victim { task, harm: FOR_EVER.into(), value: ms(waited), unit: "ms".into() }
 }
 
-fn drawn(graph: &WaitGraph<'_>, cycle: &Cycle<'_>, blames: &[Blame], left: &[Blame]) -> Graph {
+fn drawn(graph: &WaitGraph<'_>, cycle: &Cycle<'_>, blames: &[&Blame], left: &[Blame]) -> Graph {
     let model = graph.model;
     let mut drawn = Graph::default();
     for &task in &cycle.tasks {

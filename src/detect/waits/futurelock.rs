@@ -20,7 +20,7 @@ pub(super) const SHAPE: Shape = Shape {
             "Do not await in a `select!` arm (or between polls of a stream) while a borrowed future waits for {}: drop \
              that future before the await at {}, or give it a task of its own with `tokio::spawn`, so that it goes on \
              whoever polls.",
-            told.resources.join(" and "),
+            told.resources(" and "),
             told.spots(),
         )
     },

@@ -3,16 +3,21 @@
 //! The stuck set is a greatest fixed point: start with every task that waits, and drop whoever may still be freed by
 //! somebody outside. What remains can never move; its strongly connected parts are the cycles.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
 
 use super::Cycle;
+use super::links::Links;
 use crate::detect::Thresholds;
 use crate::model::{Held, Model, TaskFacts, WaitFacts};
 
 /// The kinds of resource of which every holder must be stuck before a waiter is: one permit given back frees it.
 const COUNTED: [&str; 2] = ["Semaphore", "Channel"];
+
+/// How far down the family of a task is looked for who may have what it took.
+const GENERATIONS: usize = 8;
 
 /// How a task keeps others from a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,36 +34,42 @@ pub(super) enum Hold {
 pub(super) struct WaitGraph<'a> {
     pub(super) model: &'a Model,
     pub(super) waits: BTreeMap<TaskId, Vec<&'a WaitFacts>>,
+    /// The same by what they wait for.
+    waiting: BTreeMap<ResourceId, Vec<&'a WaitFacts>>,
     holders: BTreeMap<ResourceId, BTreeMap<TaskId, Hold>>,
-    settled: BTreeSet<ResourceId>,
+    /// Whom each task has spawned; found out when it matters, since there may be a million tasks.
+    children: OnceCell<HashMap<TaskId, Vec<TaskId>>>,
+    /// As of the beginning of the round that settles who is stuck.
+    round: Round,
     pub(super) stuck: BTreeSet<TaskId>,
+    links: OnceCell<Links>,
+}
+
+/// What follows from who is stuck for all waits alike.
+#[derive(Default)]
+struct Round {
+    /// The semaphores whose permits are still with those who took them, and none with somebody unseen.
+    settled: BTreeSet<ResourceId>,
+    /// By when the last poll of a task that can still move was over; `None` if there is no such task.
+    moved: OnceCell<Option<Nanos>>,
+    /// Whether the permits of a semaphore, or the places of a channel, are all with tasks that are stuck: for waits
+    /// whose permits can be sent and for others, and how many were stuck then.
+    kept: RefCell<HashMap<(ResourceId, bool), (bool, usize)>>,
 }
 
 impl<'a> WaitGraph<'a> {
     pub(super) fn new(model: &'a Model, thresholds: &Thresholds) -> WaitGraph<'a> {
         let waits = waits(model);
         let holders = holders(model, &waits, thresholds);
-        let (settled, stuck) = (BTreeSet::new(), BTreeSet::new());
-        let mut graph = WaitGraph { model, waits, holders, settled, stuck };
+        let mut graph = WaitGraph::of(model, waits, holders, BTreeSet::new());
         graph.stuck = graph.candidates(thresholds);
-        loop {
-            graph.settled = graph.settled();
-            // One wait that may end is enough: a `select!` with a timer still moves, once the timer fires.
-            let far = model.last_at.saturating_add(thresholds.escape_ns);
-            let stays = |task: &TaskId| {
-                let waits = graph.waits.get(task).map(Vec::as_slice).unwrap_or_default();
-                let (timers, others): (Vec<&WaitFacts>, Vec<&WaitFacts>) =
-                    waits.iter().copied().partition(|wait| wait.until > 0);
-                !others.is_empty()
-                    && timers.iter().all(|timer| timer.until >= far)
-                    && others.iter().all(|wait| graph.lasts(wait))
-            };
-            let kept: BTreeSet<TaskId> = graph.stuck.iter().copied().filter(stays).collect();
-            if kept.len() == graph.stuck.len() {
-                return graph;
-            }
-            graph.stuck = kept;
+        let mut before = usize::MAX;
+        while graph.stuck.len() < before {
+            before = graph.stuck.len();
+            graph.round = Round { settled: graph.settled(), ..Round::default() };
+            graph.free(thresholds);
         }
+        graph
     }
 
     /// The graph of tasks that were found to be stuck, with the part of the model that they need.
@@ -67,7 +78,56 @@ impl<'a> WaitGraph<'a> {
         holders: BTreeMap<ResourceId, BTreeMap<TaskId, Hold>>,
         stuck: BTreeSet<TaskId>,
     ) -> WaitGraph<'a> {
-        WaitGraph { model, waits: waits(model), holders, settled: BTreeSet::new(), stuck }
+        WaitGraph::of(model, waits(model), holders, stuck)
+    }
+
+    fn of(
+        model: &'a Model,
+        waits: BTreeMap<TaskId, Vec<&'a WaitFacts>>,
+        holders: BTreeMap<ResourceId, BTreeMap<TaskId, Hold>>,
+        stuck: BTreeSet<TaskId>,
+    ) -> WaitGraph<'a> {
+        let mut waiting: BTreeMap<ResourceId, Vec<&'a WaitFacts>> = BTreeMap::new();
+        for wait in waits.values().flatten() {
+            waiting.entry(whole(model, wait.resource)).or_default().push(wait);
+        }
+        let (children, links, round) = (OnceCell::new(), OnceCell::new(), Round::default());
+        WaitGraph { model, waits, waiting, holders, children, round, stuck, links }
+    }
+
+    /// Drops who may be freed, and then who waited for those, until nobody is left who may.
+    fn free(&mut self, thresholds: &Thresholds) {
+        let far = self.model.last_at.saturating_add(thresholds.escape_ns);
+        let mut held: HashMap<TaskId, Vec<ResourceId>> = HashMap::new();
+        for (&resource, holders) in self.holders.iter().filter(|(resource, _)| self.waiting.contains_key(resource)) {
+            holders.keys().for_each(|&task| held.entry(task).or_default().push(resource));
+        }
+        // Each in its turn: who was asked about is asked again only if somebody was freed meanwhile.
+        let mut open: VecDeque<TaskId> = self.stuck.iter().copied().collect();
+        let mut queued: HashSet<TaskId> = self.stuck.iter().copied().collect();
+        while let Some(task) = open.pop_front() {
+            queued.remove(&task);
+            if !self.stuck.contains(&task) || self.stays_stuck(task, far) {
+                continue;
+            }
+            self.stuck.remove(&task);
+            // What those have taken from whom it descends may be with it.
+            let family = self.ancestors(task).chain([task]);
+            for resource in family.filter_map(|one| held.get(&one)).flatten() {
+                let waiting = self.waiting_for(*resource).map(|wait| wait.task);
+                let stuck = waiting.filter(|task| self.stuck.contains(task) && queued.insert(*task));
+                open.extend(stuck.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// Whether none of a task's waits may end. One is enough: a `select!` with a timer still moves, once the timer fires.
+    fn stays_stuck(&self, task: TaskId, far: Nanos) -> bool {
+        let waits = self.waits.get(&task).map(Vec::as_slice).unwrap_or_default();
+        let mut others = waits.iter().filter(|wait| wait.until == 0).peekable();
+        others.peek().is_some()
+            && waits.iter().all(|wait| wait.until == 0 || wait.until >= far)
+            && others.all(|wait| self.lasts(wait))
     }
 
     /// Tasks that have waited long enough, and made no step since: the two looks that tell a deadlock from a wait.
@@ -100,8 +160,16 @@ impl<'a> WaitGraph<'a> {
         let mut holders = holders.keys();
         let kind = self.kind(resource);
         if COUNTED.contains(&kind) {
-            holders.all(|task| self.stuck.contains(task))
-                && (kind == "Channel" || (self.settled.contains(&resource) && self.permits_kept(resource, wait)))
+            let key = (resource, wait.operation.ends_with("_owned"));
+            // Asked for each of many waits. Who was freed stays free, so a no stands for the whole round.
+            let known = self.round.kept.borrow().get(&key).copied();
+            if let Some((kept, _)) = known.filter(|(kept, stuck)| !kept || *stuck == self.stuck.len()) {
+                return kept;
+            }
+            let kept = holders.all(|task| self.stuck.contains(task))
+                && (kind == "Channel" || (self.round.settled.contains(&resource) && self.permits_kept(resource, wait)));
+            self.round.kept.borrow_mut().insert(key, (kept, self.stuck.len()));
+            kept
         } else if kind == "Mutex" || kind == "RwLock" {
             self.is_certain(resource)
                 && holders.any(|task| self.stuck.contains(task) && self.guard_kept(resource, *task, wait))
@@ -119,9 +187,8 @@ impl<'a> WaitGraph<'a> {
         !reads(wait) || !own || self.waiting_for(resource).any(|other| !reads(other) && other.since <= wait.since)
     }
 
-    /// The semaphores whose permits are still with those who took them, and none with somebody unseen.
     fn settled(&self) -> BTreeSet<ResourceId> {
-        let semaphores = self.model.holders.keys().copied().filter(|&resource| self.kind(resource) == "Semaphore");
+        let semaphores = self.waiting.keys().copied().filter(|&resource| self.kind(resource) == "Semaphore");
         semaphores.filter(|&resource| self.permits_stay(resource)).collect()
     }
 
@@ -179,11 +246,9 @@ impl<'a> WaitGraph<'a> {
 
     /// Whether no task that could still move was polled since.
     fn all_idle_since(&self, since: Nanos) -> bool {
-        let idle = |(task, facts): (&TaskId, &TaskFacts)| {
-            let over = facts.ended.is_some() || self.stuck.contains(task);
-            over || facts.polled_by < since
-        };
-        self.model.tasks.iter().all(idle)
+        let moves = |(task, facts): &(&TaskId, &TaskFacts)| facts.ended.is_none() && !self.stuck.contains(task);
+        let last = || self.model.tasks.iter().filter(moves).map(|(_, facts)| facts.polled_by).max();
+        self.round.moved.get_or_init(last).is_none_or(|last| last < since)
     }
 
     /// Whether what a task took may be with a task it has spawned since, or one of theirs, that can still move.
@@ -193,13 +258,31 @@ impl<'a> WaitGraph<'a> {
 
     /// The living tasks that `task` has spawned since, and theirs.
     fn descendants(&self, task: TaskId, since: Nanos) -> impl Iterator<Item = TaskId> + '_ {
-        let tasks = &self.model.tasks;
-        let descends = move |child: TaskId| {
-            let parent = |task: &TaskId| tasks.get(task).map(|facts| facts.parent).filter(|&parent| parent != 0);
-            std::iter::successors(parent(&child), parent).take(8).any(|one| one == task)
+        let children = self.children.get_or_init(|| {
+            let mut children: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
+            for (&task, facts) in self.model.tasks.iter().filter(|(_, facts)| facts.parent != 0) {
+                children.entry(facts.parent).or_default().push(task);
+            }
+            children
+        });
+        let of = move |(task, generation): (TaskId, usize)| {
+            let deeper = generation < GENERATIONS;
+            children.get(&task).into_iter().flatten().filter(move |_| deeper).map(move |&child| (child, generation + 1))
         };
-        let young = tasks.iter().filter(move |(_, facts)| facts.ended.is_none() && facts.begun >= since);
-        young.map(|(&child, _)| child).filter(move |&child| descends(child))
+        let mut open: Vec<(TaskId, usize)> = of((task, 0)).collect();
+        let all = std::iter::from_fn(move || {
+            let one = open.pop()?;
+            open.extend(of(one));
+            Some(one.0)
+        });
+        let young = move |facts: &TaskFacts| facts.ended.is_none() && facts.begun >= since;
+        all.filter(move |child| self.model.tasks.get(child).is_some_and(young))
+    }
+
+    /// From whom a task descends, the nearest first.
+    fn ancestors(&self, task: TaskId) -> impl Iterator<Item = TaskId> + '_ {
+        let parent = |task: &TaskId| self.model.tasks.get(task).map(|facts| facts.parent).filter(|&parent| parent != 0);
+        std::iter::successors(parent(&task), parent).take(GENERATIONS)
     }
 
     pub(super) fn kind(&self, resource: ResourceId) -> &str {
@@ -207,8 +290,7 @@ impl<'a> WaitGraph<'a> {
     }
 
     pub(super) fn waiting_for(&self, resource: ResourceId) -> impl Iterator<Item = &'a WaitFacts> + '_ {
-        let waits = self.waits.values().flatten().copied();
-        waits.filter(move |wait| whole(self.model, wait.resource) == resource)
+        self.waiting.get(&resource).into_iter().flatten().copied()
     }
 
     pub(super) fn holders_of(&self, resource: ResourceId) -> impl Iterator<Item = (TaskId, Hold)> + '_ {
@@ -222,14 +304,6 @@ impl<'a> WaitGraph<'a> {
         waits.map(|wait| wait.until).filter(|&until| until > 0).min()
     }
 
-    /// Stuck tasks that hold what `task` waits for, or to whom the holder may have sent it.
-    fn next(&self, task: TaskId) -> BTreeSet<TaskId> {
-        let waits = self.waits.get(&task).into_iter().flatten();
-        let holders = waits.flat_map(|wait| self.holders_of(wait.resource).map(|(task, _)| (wait.resource, task)));
-        let with_heirs = holders.flat_map(|(resource, task)| self.heirs(resource, task).into_iter().chain([task]));
-        with_heirs.filter(|task| self.stuck.contains(task)).collect()
-    }
-
     /// The tasks spawned by the holder of what can be sent, since it took that.
     pub(super) fn heirs(&self, resource: ResourceId, task: TaskId) -> Vec<TaskId> {
         let holders = self.model.holders.get(&whole(self.model, resource));
@@ -239,16 +313,9 @@ impl<'a> WaitGraph<'a> {
         self.descendants(task, held.since).collect()
     }
 
-    /// Everybody `task` waits for, directly or through others.
-    pub(super) fn reachable(&self, task: TaskId) -> BTreeSet<TaskId> {
-        let mut seen = BTreeSet::new();
-        let mut open: Vec<TaskId> = self.next(task).into_iter().collect();
-        while let Some(one) = open.pop() {
-            if seen.insert(one) {
-                open.extend(self.next(one));
-            }
-        }
-        seen
+    /// Everybody who is stuck behind these tasks, directly or through others.
+    pub(super) fn behind(&self, tasks: &BTreeSet<TaskId>) -> BTreeSet<TaskId> {
+        self.links().behind(self, tasks)
     }
 
     /// Whether nothing in a cycle can have been sent to another task, and no stranger gave anything back.
@@ -260,18 +327,11 @@ impl<'a> WaitGraph<'a> {
 
     /// The sets of tasks that wait for each other.
     pub(super) fn cycles(&self) -> Vec<BTreeSet<TaskId>> {
-        // Only who holds something can be in a cycle; of the many that merely queue, none is followed.
-        let owners: BTreeSet<TaskId> = self.stuck.iter().flat_map(|&task| self.next(task)).collect();
-        let reach: BTreeMap<TaskId, BTreeSet<TaskId>> =
-            owners.iter().map(|&task| (task, self.reachable(task))).collect();
-        let reaches = |from: TaskId, to: TaskId| reach.get(&from).is_some_and(|seen| seen.contains(&to));
-        let mut cycles: Vec<BTreeSet<TaskId>> = Vec::new();
-        for &task in owners.iter().filter(|&&task| reaches(task, task)) {
-            if !cycles.iter().any(|cycle| cycle.contains(&task)) {
-                cycles.push(owners.iter().copied().filter(|&one| reaches(task, one) && reaches(one, task)).collect());
-            }
-        }
-        cycles
+        self.links().cycles(self)
+    }
+
+    fn links(&self) -> &Links {
+        self.links.get_or_init(|| Links::new(self))
     }
 }
 
@@ -302,13 +362,13 @@ fn holders(
             holders.entry(resource).or_default().insert(receiver, Hold::Receives);
         }
     }
-    for (&wait, facts) in &model.waits {
+    let hindered = model.stalls.values().any(|stall| stall.end.is_none());
+    for (wait, facts) in model.waits.iter() {
         let Some(granted) = facts.granted else { continue };
         // A lock that was just handed over is picked up in the task's next poll; this task was polled, and left it.
         let polled = model.tasks.get(&facts.task).is_some_and(|task| task.progress > granted);
         let waits_since = waits.get(&facts.task).into_iter().flatten().any(|wait| wait.since > granted);
         // Being granted a lock wakes the task: where nothing hinders polls it had one long since.
-        let hindered = model.stalls.values().any(|stall| stall.end.is_none());
         let long = model.last_at.saturating_sub(granted) >= thresholds.deadlock_ns && !hindered;
         if polled || waits_since || long {
             holders.entry(whole(model, facts.resource)).or_default().insert(facts.task, Hold::Left(wait));

@@ -14,7 +14,7 @@ pub(super) const SHAPE: Shape = Shape {
         format!(
             "Take the locks in one order everywhere: {}. The waits that break an order are at {}; there, release the \
              lock that is held before taking the other, or put both under one lock.",
-            told.resources.join(", then "),
+            told.resources(", then "),
             told.spots(),
         )
     },

@@ -4,7 +4,9 @@ mod channel_cycle;
 mod finding;
 mod futurelock;
 mod graph;
+mod links;
 mod lock_cycle;
+mod parts;
 mod past;
 mod permit_leak;
 mod pool_starvation;
@@ -68,18 +70,38 @@ struct Told<'a> {
     task: String,
     /// `file:line` of the waits, each once.
     spots: &'a [String],
-    /// What is waited for, with where it was made.
+    /// What is waited for, with where it was made; each once where there are many.
     resources: &'a [String],
+    /// How many there are of those.
+    locks: usize,
     /// Where a future waits that was granted what it asked for and is not polled.
     left: Option<&'a str>,
 }
+
+/// Most places and locks that are named in one sentence.
+const MOST_NAMED: usize = 6;
 
 impl Told<'_> {
     fn spots(&self) -> String {
         match self.spots {
             [] => "places that were not seen".to_owned(),
-            spots => spots.join(" and "),
+            spots => named(spots, spots.len(), " and "),
         }
+    }
+
+    /// The locks, with this between them.
+    fn resources(&self, between: &str) -> String {
+        named(self.resources, self.locks, between)
+    }
+}
+
+/// The first of `count` names, and how many more there are.
+fn named(names: &[String], count: usize, between: &str) -> String {
+    let first = names.get(..MOST_NAMED).unwrap_or(names);
+    let more = count.saturating_sub(first.len());
+    match more {
+        0 => first.join(between),
+        more => format!("{}{between}{more} more", first.join(between)),
     }
 }
 

@@ -81,7 +81,7 @@ impl Past {
             }
             Event::Granted(granted) => self.ripe.push_back(granted.at.saturating_add(thresholds.deadlock_ns)),
             Event::WaitEnd(end) if !self.open.is_empty() => {
-                let timer = model.waits.get(&end.wait).filter(|wait| end.ready && wait.until > 0);
+                let timer = model.waits.get(end.wait).filter(|wait| end.ready && wait.until > 0);
                 if let Some(timer) = timer {
                     let theirs = self.open.iter_mut().filter(|open| open.tasks.contains(&timer.task));
                     theirs.for_each(|open| open.fired = true);
@@ -202,27 +202,27 @@ fn somebody_holds_and_waits(model: &Model) -> bool {
 }
 
 fn waits_of(model: &Model, tasks: &BTreeSet<TaskId>) -> BTreeSet<WaitId> {
-    let waits = model.waits.iter().filter(|(_, wait)| tasks.contains(&wait.task) && wait.until == 0);
-    waits.map(|(&id, _)| id).collect()
+    let waits = tasks.iter().flat_map(|&task| model.waits.of(task)).filter(|(_, wait)| wait.until == 0);
+    waits.map(|(id, _)| id).collect()
 }
 
 /// What a finding about these tasks needs to know, and no more.
 fn frozen(graph: &WaitGraph<'_>, tasks: BTreeSet<TaskId>, waits: BTreeSet<WaitId>) -> Episode {
     let whole_model = graph.model;
     let mut stuck = tasks.clone();
-    let behind = graph.stuck.iter().copied().filter(|&task| !graph.reachable(task).is_disjoint(&tasks));
-    stuck.extend(behind.take(BEHIND));
+    stuck.extend(graph.behind(&tasks).into_iter().take(BEHIND));
     let mut model = Model::default();
     model.process = whole_model.process.clone();
     (model.dropped, model.first_at, model.last_at) = (whole_model.dropped, whole_model.first_at, whole_model.last_at);
-    model.waits = whole_model.waits.iter().filter(|(_, wait)| stuck.contains(&wait.task)).map(pair).collect();
+    let theirs = stuck.iter().flat_map(|&task| whole_model.waits.of(task));
+    model.waits = theirs.map(|(id, wait)| (id, wait.clone())).collect();
     let resources: BTreeSet<ResourceId> =
         model.waits.values().flat_map(|wait| [wait.resource, whole(whole_model, wait.resource)]).collect();
     let facts = |resource: &ResourceId| whole_model.resources.get(resource).map(|facts| (*resource, facts.clone()));
     model.resources = resources.iter().filter_map(facts).collect::<BTreeMap<ResourceId, ResourceFacts>>();
-    let held = whole_model.holders.iter().filter(|(resource, _)| resources.contains(resource));
+    let held = resources.iter().filter_map(|resource| whole_model.holders.get_key_value(resource));
     model.holders = held.map(pair).collect();
-    model.tasks = whole_model.tasks.iter().filter(|(task, _)| stuck.contains(task)).map(pair).collect();
+    model.tasks = stuck.iter().filter_map(|task| whole_model.tasks.get_key_value(task)).map(pair).collect();
     let holders = resources.iter().map(|&resource| (resource, graph.holders_of(resource).collect())).collect();
     let cycle = model.waits.values().filter(|wait| tasks.contains(&wait.task) && wait.until == 0);
     let since = cycle.filter(|wait| wait.granted.is_none()).map(|wait| wait.since).max().unwrap_or(model.last_at);

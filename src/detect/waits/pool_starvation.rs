@@ -18,7 +18,7 @@ pub(super) const SHAPE: Shape = Shape {
             "Let one task take one only: at {}, pass on the connection (or permit) that is held instead of asking {} \
              for a second, or take all that is needed at once with `acquire_many`. A larger pool only moves the limit.",
             told.spots(),
-            told.resources.join(" and "),
+            told.resources(" and "),
         )
     },
     confidence: Confidence::Proven,

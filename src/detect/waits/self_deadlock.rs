@@ -11,7 +11,7 @@ pub(super) const SHAPE: Shape = Shape {
         format!(
             "tokio's locks are not reentrant. Release {} before it is taken again at {}, or pass the guard to the \
              helper instead of the lock. A guard in the head of a `match` or `if let` lives to the end of its body.",
-            told.resources.join(" and "),
+            told.resources(" and "),
             told.spots(),
         )
     },

@@ -9,6 +9,11 @@ use maud::{Markup, html};
 const MOST_FRAMES: usize = 400;
 /// Frames of the program's own code that are shown before the rest is folded.
 const USERS: usize = 12;
+/// Tasks of a cycle that are put into words, and of a longer one.
+const STEPS: usize = 24;
+const FEW_STEPS: usize = 12;
+/// Most places whose source is shown.
+const SOURCES: usize = 24;
 /// Victims that are shown before the rest is folded.
 const VICTIMS: usize = 5;
 
@@ -51,7 +56,7 @@ pub(super) fn section(number: usize, finding: &Finding, page: &Page<'_>) -> Mark
             div.repair { h3 { "Repair" } p { (prose(&finding.repair)) } (read_more(&finding.read_more)) }
             @if let Some(graph) = &finding.graph {
                 h3 { "Who waits for whom" }
-                (ring::draw(number, graph))
+                (ring::draw(number, graph, culprit.task.as_ref().map(|task| task.id)))
                 (in_words(finding))
             }
             (sources(finding, page))
@@ -112,8 +117,15 @@ fn read_more(text: &str) -> Markup {
 fn in_words(finding: &Finding) -> Markup {
     let Some(graph) = &finding.graph else { return html! {} };
     let lock = |id: &str| words::letter(graph, id).unwrap_or_else(|| id.to_owned());
+    let culprit = finding.culprit.task.as_ref().map(|task| task.id);
+    let cycle::Shown { steps, left_out } = cycle::shown(graph, culprit, STEPS, FEW_STEPS);
+    let last = steps.len().saturating_sub(1);
     html! {
-        ol.words { @for step in cycle::steps(graph) { li {
+        ol.words { @for (index, step) in steps.iter().enumerate() {
+            @if left_out > 0 && index == last {
+                li { (cycle::more(left_out)) " wait in the same way, each for the next." }
+            }
+            li {
             (words::node(step.task)) (made("spawned at", step.task.at.as_ref()))
             " holds " b { (lock(&step.holds.id)) } ", the " (words::node(step.holds)) (made("made at", step.holds.at.as_ref()))
             "; it " (words::wants(step.wait)) " " b { (lock(&step.wants.id)) } (made("at", step.wait.at.as_ref()))
@@ -121,7 +133,8 @@ fn in_words(finding: &Finding) -> Markup {
                 " in " code { (words::function(function)) }
             }
             "."
-        } } }
+            }
+        } }
     }
 }
 
@@ -132,6 +145,9 @@ fn made(verb: &str, at: Option<&Location>) -> Markup {
 fn sources(finding: &Finding, page: &Page<'_>) -> Markup {
     let mut places: Vec<&Location> = Vec::new();
     for at in finding.culprit.at.iter().chain(waiting_places(finding)) {
+        if places.len() == SOURCES {
+            break;
+        }
         if !places.iter().any(|known| (&known.file, known.line) == (&at.file, at.line)) {
             places.push(at);
         }

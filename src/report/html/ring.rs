@@ -1,12 +1,14 @@
 //! Who waits for whom, drawn: tasks and locks as boxes, and arrows along which the waiting goes.
 
 use crate::detect::{Confidence, Edge, EdgeType, Graph, Node, NodeType};
-use crate::report::{ring::order, words};
+use crate::report::{ring, words};
 use maud::{Markup, html};
+use pollscope_recording::TaskId;
+use std::collections::{HashMap, HashSet};
 
 /// Half the width and height of a box.
 const BOX: (f64, f64) = (108.0, 29.0);
-/// Most nodes that are drawn.
+/// Most nodes that are drawn; of more, those around the culprit.
 const MOST: usize = 24;
 /// Most nodes on a circle; of more, two columns leave room for the words between them.
 const ON_CIRCLE: usize = 4;
@@ -14,8 +16,8 @@ const ON_CIRCLE: usize = 4;
 /// A point of the drawing, its middle at the origin.
 type Point = (f64, f64);
 
-pub(super) fn draw(number: usize, graph: &Graph) -> Markup {
-    let nodes = arranged(graph);
+pub(super) fn draw(number: usize, graph: &Graph, culprit: Option<TaskId>) -> Markup {
+    let nodes = arranged(graph, culprit);
     let shown = nodes.get(..nodes.len().min(MOST)).unwrap_or_default();
     let points = points(shown.len());
     let placed: Vec<(&Node, Point)> = shown.iter().copied().zip(points).collect();
@@ -23,13 +25,15 @@ pub(super) fn draw(number: usize, graph: &Graph) -> Markup {
         |part: fn(&Point) -> f64, half: f64| placed.iter().map(|(_, at)| part(at).abs()).fold(0.0, f64::max) + half;
     let (wide, high) =
         (reach(|at| at.0, BOX.0 + 12.0), reach(|at| at.1, BOX.1 + if placed.len() == 2 { 34.0 } else { 12.0 }));
+    let drawn: HashSet<&str> = shown.iter().map(|node| node.id.as_str()).collect();
+    let edges = graph.edges.iter().filter(|edge| drawn.contains(&*edge.from) && drawn.contains(&*edge.to));
     let likely = graph.edges.iter().any(|edge| edge.confidence != Confidence::Proven);
     html! {
         div.scroll {
             svg.ring viewBox=(format!("{:.0} {:.0} {:.0} {:.0}", -wide, -high, 2.0 * wide, 2.0 * high))
                 role="img" aria-labelledby=(format!("ring-{number}")) {
                 title id=(format!("ring-{number}")) { "Who waits for whom; the list below says the same in words" }
-                @for edge in &graph.edges { (arrow(edge, graph, &placed)) }
+                @for edge in edges { (arrow(edge, graph, &placed)) }
                 @for (node, at) in &placed { (node_box(node, graph, *at)) }
             }
         }
@@ -42,9 +46,11 @@ pub(super) fn draw(number: usize, graph: &Graph) -> Markup {
 }
 
 /// The nodes of the cycle in their order, then the others.
-fn arranged(graph: &Graph) -> Vec<&Node> {
-    let ring = order(graph);
-    let mut nodes: Vec<&Node> = ring.iter().filter_map(|id| graph.nodes.iter().find(|node| node.id == *id)).collect();
+fn arranged(graph: &Graph, culprit: Option<TaskId>) -> Vec<&Node> {
+    let ring = ring::order_from(graph, culprit.filter(|_| graph.nodes.len() > MOST));
+    let known: HashMap<&str, &Node> = graph.nodes.iter().rev().map(|node| (node.id.as_str(), node)).collect();
+    let mut nodes: Vec<&Node> = ring.iter().filter_map(|id| known.get(id).copied()).collect();
+    let ring: HashSet<&str> = ring.into_iter().collect();
     nodes.extend(graph.nodes.iter().filter(|node| !ring.contains(&node.id.as_str())));
     nodes
 }

@@ -110,3 +110,14 @@ fn a_ring_has_a_box_for_each_task_and_lock() {
         assert_eq!(html.matches(">waits for</text>").count(), if tasks == 40 { 12 } else { tasks });
     }
 }
+
+#[test]
+fn a_ring_of_ten_thousand_stays_a_page() {
+    let diagnosis = samples::ring(10_000);
+    let html = drawn(&diagnosis, &Excerpts::default(), &[], None);
+    assert!(html.len() < 200_000, "{} bytes", html.len());
+    // Both in the drawing and in words, and with the culprit, which is task 7.
+    assert!(html.contains("19976 more are left out"), "{html}");
+    assert!(html.contains("9988 more tasks wait in the same way"), "{html}");
+    assert!(html.contains("task 7, spawned at") && !html.contains("task 5000,"), "{html}");
+}

@@ -4,7 +4,7 @@
 //! sent to another task comes back from a stranger too. The two are told apart by adding up: permits that only moved are
 //! still in the books of who took them, so once all are taken again the books hold more than there are.
 
-use crate::stack::RawStack;
+use crate::raw::Noted;
 use pollscope_recording as words;
 use pollscope_recording::{Nanos, ResourceId, TaskId};
 
@@ -13,7 +13,7 @@ const MOST_STACKS: usize = 64;
 
 pub(super) struct Holder {
     pub(super) taken: words::Acquired,
-    pub(super) stack: Option<Box<RawStack>>,
+    pub(super) stack: Option<Box<Noted>>,
 }
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Books {
         words::Books { at, resource, balanced: self.balanced, stays: self.kept && !self.sent }
     }
 
-    pub(super) fn take(&mut self, taken: words::Acquired, stack: Option<Box<RawStack>>) {
+    pub(super) fn take(&mut self, taken: words::Acquired, stack: Option<Box<Noted>>) {
         let stack = stack.filter(|_| self.holders.len() < MOST_STACKS);
         match self.holders.last_mut() {
             Some(last) if last.taken.task == taken.task => {

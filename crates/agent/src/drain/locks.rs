@@ -2,7 +2,8 @@
 //! making, their holders and their releases are written only once somebody waits.
 
 use super::books::Books;
-use crate::stack::{RawStack, Unwinder};
+use crate::raw::Noted;
+use crate::stack::Unwinder;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, ResourceId, TaskId, WaitId};
 use std::collections::{HashMap, VecDeque};
@@ -29,7 +30,7 @@ struct Lock {
 
 struct Waiting {
     wait: words::Wait,
-    stack: Option<Box<RawStack>>,
+    stack: Option<Box<Noted>>,
     told: bool,
     long: bool,
     granted: Option<Nanos>,
@@ -95,12 +96,7 @@ impl Locks {
         }
     }
 
-    pub(crate) fn acquired(
-        &mut self,
-        taken: words::Acquired,
-        stack: Option<Box<RawStack>>,
-        always: bool,
-    ) -> Vec<Event> {
+    pub(crate) fn acquired(&mut self, taken: words::Acquired, stack: Option<Box<Noted>>, always: bool) -> Vec<Event> {
         let (at, resource) = (taken.at, taken.resource);
         self.collected(resource, taken.task);
         let Some(lock) = self.locks.get_mut(&resource) else { return Vec::new() };
@@ -240,7 +236,7 @@ impl Locks {
         }
     }
 
-    pub(crate) fn wait(&mut self, wait: words::Wait, stack: Option<Box<RawStack>>) -> Vec<Event> {
+    pub(crate) fn wait(&mut self, wait: words::Wait, stack: Option<Box<Noted>>) -> Vec<Event> {
         let (id, task, at) = (wait.wait, wait.task, wait.at);
         if self.waits.contains_key(&id) {
             return Vec::new();

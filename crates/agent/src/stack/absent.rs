@@ -5,6 +5,12 @@ use super::Captured;
 /// Never made here.
 pub(crate) struct RawStack;
 
+impl RawStack {
+    pub(crate) fn size(&self) -> usize {
+        0
+    }
+}
+
 /// Never made here.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadBounds;

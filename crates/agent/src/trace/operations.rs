@@ -7,7 +7,7 @@ use super::{
     entered, innermost, user_spans,
 };
 use crate::clock;
-use crate::raw::What;
+use crate::raw::{Noted, What};
 use crate::slots;
 use crate::stack::capture_here;
 use pollscope_recording::{Nanos, ResourceId};
@@ -59,8 +59,8 @@ pub(super) fn polled(fields: &Fields) {
     }
     if ready && resource.tag() == SEMAPHORE && before.obtained > 0 {
         // Permits can be forgotten, and their takers end: then only this tells where they went.
-        let bounds = slot.bounds.filter(|_| is_sampled(resource_id, now));
-        let stack = bounds.as_ref().and_then(capture_here).map(Box::new);
+        let bounds = slot.bounds.filter(|_| Noted::has_room(true) && is_sampled(resource_id, now));
+        let stack = bounds.as_ref().and_then(capture_here).map(Noted::new);
         let (permits, owned) = (before.requested.max(1), is_owned(name));
         slot.note(now, What::Acquired { resource: resource_id, task, permits, owned, stack });
         if is_single(resource) {
@@ -77,7 +77,7 @@ pub(super) fn polled(fields: &Fields) {
     }
     // The await stack of the user is on the thread right now, and nowhere later. What ends by itself needs none.
     let bounds = slot.bounds.as_ref().filter(|_| resource.tag() != OTHER_RESOURCE);
-    let stack = bounds.and_then(capture_here).map(Box::new);
+    let stack = bounds.filter(|_| Noted::has_room(false)).and_then(capture_here).map(Noted::new);
     let operation = if resource.tag() == CHANNEL { "mpsc::Sender::send" } else { name };
     if let Some(spans) = bounds.and_then(|_| user_spans::of_poll(slot)) {
         slot.note(now, What::InSpans { task, wait, spans });

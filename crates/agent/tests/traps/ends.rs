@@ -4,11 +4,10 @@ use crate::harness::{Entry, entries};
 use crate::record::*;
 use pollscope_recording::{DamageKind, Event, Recording, find_recordings};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 
-pub const PROGRAMS: &[Entry] =
-    entries!("ends": hang_program, exit_program, abort_program, parent_program, child_program, fork_program);
-pub const TESTS: &[Entry] = entries!("ends": killed_while_it_hangs, process_exit, abort, child_process, fork);
+pub const PROGRAMS: &[Entry] = entries!("ends": hang_program, exit_program, abort_program, parent_program, child_program, fork_program, exec_program);
+pub const TESTS: &[Entry] = entries!("ends": killed_while_it_hangs, process_exit, abort, child_process, fork, exec);
 
 #[inline(never)]
 fn hang_for_ever() {
@@ -166,4 +165,33 @@ fn fork() {
     assert!(ended.seen.polls_of(ended.said("after")) > 0);
     let starts = ended.seen.events.iter().filter(|event| matches!(event, Event::Process(_))).count();
     assert_eq!(starts, 1, "one process wrote");
+}
+
+#[pollscope_agent::main]
+async fn exec_program() {
+    some_work().await;
+    let error = std::process::Command::new(std::env::current_exe().unwrap()).env(PROGRAM, "ends::child_program").exec();
+    panic!("{error}");
+}
+
+/// A program that becomes another one in the same process.
+fn exec() {
+    let mut run = record("ends::exec_program");
+    let task = run.said("task");
+    run.until("the last task", |seen| seen.polls_of(task) > 0);
+    run.tell();
+    let ended = run.end();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{}: {}", ended.status, ended.stderr);
+    let found = find_recordings(ended.folder.path());
+    assert_eq!(found.len(), 2, "{found:?}");
+    let mut ends = 0;
+    for folder in &found {
+        let damages = Recording::open(folder).unwrap().for_each(|event| match event {
+            Event::Process(process) => assert_eq!(process.pid, ended.said("child")),
+            Event::End(_) => ends += 1,
+            _ => {}
+        });
+        assert!(damages.iter().all(|damage| damage.kind == DamageKind::Torn), "{damages:?}");
+    }
+    assert_eq!(ends, 1, "the first one is cut off, the second one ends in order");
 }

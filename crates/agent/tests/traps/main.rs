@@ -20,6 +20,7 @@ mod hooks;
 mod metered;
 mod record;
 mod runtimes;
+mod slow;
 mod started;
 mod stress;
 #[cfg(feature = "tracing")]
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
         #[cfg(feature = "metrics")]
         (metered::PROGRAMS, metered::TESTS),
         (runtimes::PROGRAMS, runtimes::TESTS),
+        (slow::PROGRAMS, slow::TESTS),
         (started::PROGRAMS, started::TESTS),
         (stress::PROGRAMS, stress::TESTS),
         #[cfg(feature = "tracing")]

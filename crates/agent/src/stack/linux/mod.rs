@@ -32,6 +32,11 @@ pub(crate) struct RawStack {
 }
 
 impl RawStack {
+    /// Bytes of memory it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The eight bytes at an address, if they were copied.
     fn word(&self, at: u64) -> Option<u64> {
         let offset = usize::try_from(at.checked_sub(self.base)?).ok()?;

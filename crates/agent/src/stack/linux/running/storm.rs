@@ -5,8 +5,10 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 
-/// Each needs both threads to run, which on a busy machine takes some milliseconds.
-const LANDINGS: u64 = 1_000;
+/// Each needs both threads to run, which on a busy machine takes some milliseconds. A hundred thousand by hand.
+fn landings() -> u64 {
+    std::env::var("LANDINGS").map_or(1000, |number| number.parse().unwrap())
+}
 
 /// Memory of many sizes is taken and given back.
 fn allocates() -> u64 {
@@ -65,7 +67,7 @@ fn withstands(work: fn() -> u64) {
         });
         let bounds = told.recv().unwrap();
         let mut copied = 0;
-        for _ in 0..LANDINGS {
+        for _ in 0..landings() {
             if worker.is_finished() {
                 break;
             }
@@ -73,7 +75,7 @@ fn withstands(work: fn() -> u64) {
         }
         over.store(true, Ordering::Release);
         worker.join().expect("the results are those without signals");
-        assert_eq!(copied, LANDINGS, "each landing copied some of the stack");
+        assert_eq!(copied, landings(), "each landing copied some of the stack");
     });
     assert!(rounds.load(Ordering::Relaxed) > 1);
 }
