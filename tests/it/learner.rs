@@ -7,6 +7,7 @@ use pollscope_scenarios::Scenario;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use tempfile::{TempDir, tempdir};
 use toml::Value;
@@ -35,15 +36,20 @@ impl Learner {
         self.desk.path().join("data/pollscope/progress.toml")
     }
 
-    pub(crate) fn says(&self, arguments: &[&str]) -> Said {
-        let output = command(self.desk.path())
+    /// `pollscope exercise ARGUMENTS`.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command(self.desk.path());
+        command
             .arg("exercise")
             .args(arguments)
             .env("XDG_DATA_HOME", self.desk.path().join("data"))
             .env("POLLSCOPE_EXERCISES", Path::new(env!("CARGO_TARGET_TMPDIR")).join("exercises"))
-            .env_remove("POLLSCOPE_PROGRESS")
-            .output()
-            .unwrap();
+            .env_remove("POLLSCOPE_PROGRESS");
+        command
+    }
+
+    pub(crate) fn says(&self, arguments: &[&str]) -> Said {
+        let output = self.command(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Said { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -64,8 +70,12 @@ impl Learner {
         fs::read_to_string(self.desk.path().join(name)).unwrap()
     }
 
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.desk.path().join(name)
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.desk.path().join(name), text).unwrap();
+        fs::write(self.path(name), text).unwrap();
     }
 }
 
@@ -78,24 +88,24 @@ pub(crate) fn place(text: &str, part: &str) -> String {
 
 /// Replaces what stands exactly once.
 #[track_caller]
-fn replaced(text: &str, old: &str, new: &str) -> String {
+pub(crate) fn replaced(text: &str, old: &str, new: &str) -> String {
     assert_eq!(text.matches(old).count(), 1, "{old}");
     text.replace(old, new)
 }
 
 /// What only the author of an exercise knows.
-struct Solution {
-    name: String,
+pub(crate) struct Solution {
+    pub(crate) name: String,
     scenario: Scenario,
     /// The kind, a piece of the line, and the task of each fault; none if the program is not to blame.
     faults: Vec<[String; 3]>,
     /// The service, mended.
-    main: String,
+    pub(crate) main: String,
     /// The service with the first remedy that comes to mind, and what is said of it.
     first_try: Option<(String, String)>,
 }
 
-fn solutions() -> Vec<Solution> {
+pub(crate) fn solutions() -> Vec<Solution> {
     let ordinary = pollscope_scenarios::all().iter().map(|scenario| (scenario, None));
     let lessons = pollscope_scenarios::lessons().iter().map(|lesson| (&lesson.scenario, lesson.first_try_source));
     ordinary.chain(lessons).map(|(scenario, first_try)| solution(scenario, first_try)).collect()

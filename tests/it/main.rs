@@ -13,6 +13,8 @@ mod dashboards;
 mod decoys;
 #[cfg(feature = "lab")]
 mod exercise;
+#[cfg(feature = "lab")]
+mod exercise_watch;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod flame;
 mod freed;

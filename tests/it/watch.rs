@@ -16,16 +16,21 @@ use tempfile::tempdir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pollscope that runs, and the lines it says.
-struct Watching {
+pub(crate) struct Watching {
     child: Child,
-    stdout: Receiver<String>,
-    stderr: Receiver<String>,
+    pub(crate) stdout: Receiver<String>,
+    pub(crate) stderr: Receiver<String>,
 }
 
 impl Watching {
     fn start(place: &Path, arguments: &[&str]) -> Watching {
         let mut command = command(place);
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments);
+        Watching::of(command)
+    }
+
+    pub(crate) fn of(mut command: Command) -> Watching {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Watching { child, stdout, stderr }
@@ -38,8 +43,22 @@ impl Watching {
     }
 
     /// Ctrl-C; the exit status.
-    fn interrupt(mut self) -> Option<i32> {
+    pub(crate) fn interrupt(self) -> Option<i32> {
         signal(&self.child, libc::SIGINT);
+        self.ended()
+    }
+
+    /// Ctrl-C, and all that was said up to the end.
+    #[cfg(feature = "lab")]
+    pub(crate) fn interrupted(mut self) -> crate::tool::Said {
+        signal(&self.child, libc::SIGINT);
+        let status = self.child.wait().unwrap().code();
+        let rest = |lines: &Receiver<String>| lines.iter().collect::<Vec<_>>().join("\n");
+        crate::tool::Said { status, stdout: rest(&self.stdout), stderr: rest(&self.stderr) }
+    }
+
+    /// The exit status, once it has come to its end by itself.
+    pub(crate) fn ended(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }
@@ -71,7 +90,7 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
 
 /// The first line that holds `part`.
 #[track_caller]
-fn until(lines: &Receiver<String>, part: &str) -> String {
+pub(crate) fn until(lines: &Receiver<String>, part: &str) -> String {
     let mut before = Vec::new();
     loop {
         match lines.recv_timeout(PATIENCE) {

@@ -8,6 +8,7 @@ use super::project::{MAIN, Project, sources};
 use super::work::Work;
 use super::{debrief, place};
 use crate::commands::folder::Folder;
+use crate::commands::interrupt::listen;
 use crate::commands::learn::CheckOptions;
 use crate::commands::observe::{Outcome, Plan, observe};
 use crate::commands::{FINDINGS, Failure, HEALTHY, terminal};
@@ -18,6 +19,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a service works in a check.
@@ -158,6 +160,8 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
     };
     let (mut outcome, mut work, mut complaints) = match settled(exercise, &mine) {
         Ok(run) => run,
+        // Half a check says nothing of the program.
+        Err(failure) if listen()?.load(Ordering::Relaxed) => return Err(failure),
         // Nothing was recorded, or nothing could be read: the program's doing.
         Err(failure) => return Ok(vec![failure.to_string()]),
     };
