@@ -262,6 +262,43 @@ fn no_cheat_solves_an_exercise() {
     assert!(again.status == Some(0) && again.stdout.contains("right, as said before"), "{again:?}");
 }
 
+/// Wherever the bound is raised: what counts is how many threads there are.
+#[test]
+fn more_blocking_threads_are_no_fix() {
+    let _alone = ALONE.lock();
+    let learner = Learner::new();
+    let main = "late-hymn/src/main.rs";
+    learner.says(&["start", "late-hymn"]);
+    let shipped = learner.file(main);
+    let attribute = "#[pollscope_agent::main(worker_threads = 2, max_blocking_threads = 4)]\n";
+    let by_hand = "fn main() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().worker_threads(2).max_blocking_threads(64);
+    let agent = pollscope_agent::init_for_main(&mut builder, \"multi_thread\", 2, false);
+    builder.build().expect(\"a runtime\").block_on(agent.root(service()));
+}
+";
+    let hidden = replaced(&replaced(&shipped, attribute, ""), "async fn main()", "async fn service()") + by_hand;
+    let beside = "static BESIDE: std::sync::LazyLock<tokio::runtime::Runtime> =
+    std::sync::LazyLock::new(|| tokio::runtime::Runtime::new().expect(\"a runtime\"));
+";
+    let beside = replaced(&shipped, "tokio::task::spawn_blocking(", "BESIDE.spawn_blocking(") + beside;
+    let cheats = [
+        (
+            "no bound",
+            replaced(&shipped, ", max_blocking_threads = 4", ""),
+            "blocking threads, and it was shipped with 4",
+        ),
+        ("a bound elsewhere", hidden, "blocking threads, and it was shipped with 4"),
+        ("a pool elsewhere", beside, "the runtime is another one"),
+    ];
+    for (cheat, text, complaint) in cheats {
+        learner.write(main, &text);
+        let said = learner.says(&["check", "late-hymn"]);
+        assert!(said.status == Some(1) && said.stdout.contains(complaint), "{cheat}: {said:?}");
+    }
+}
+
 /// A wait that ends after a while is still a wait for oneself.
 #[test]
 fn a_raised_timeout_frees_nobody() {
