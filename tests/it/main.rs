@@ -21,6 +21,8 @@ mod freed;
 mod idle;
 #[cfg(feature = "lab")]
 mod learner;
+#[cfg(feature = "lab")]
+mod lineless;
 mod look_alikes;
 mod orders;
 mod programs;
