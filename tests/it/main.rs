@@ -10,6 +10,8 @@ mod closures;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
 mod dashboards;
+#[cfg(feature = "lab")]
+mod databases;
 mod decoys;
 #[cfg(feature = "lab")]
 mod exercise;
