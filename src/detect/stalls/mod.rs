@@ -19,6 +19,7 @@ mod function;
 mod in_place;
 mod kinds;
 mod long_poll;
+mod stackless;
 mod sync_guard_across_await;
 mod sync_lock_contention;
 #[cfg(test)]
@@ -91,6 +92,7 @@ pub(super) fn detect(
 ) -> (Check, Vec<Outcome>) {
     let mut polls: Vec<Judged<'_>> =
         model.stalls.values().map(|stall| judge(model, stall, symbols, calls, thresholds)).collect();
+    stackless::mark(model, &mut polls);
     sync_guard_across_await::mark(&mut polls, thresholds);
     sync_lock_contention::mark(&mut polls);
     let environment = environment::detect(model, &polls, thresholds);
