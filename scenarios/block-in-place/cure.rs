@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -47,6 +49,7 @@ impl House {
 }
 
 /// Answers the bids of a connection.
+#[tracing::instrument(skip_all)]
 async fn answer(stream: TcpStream, house: Arc<House>, notes: mpsc::UnboundedSender<u64>) -> Result<(), Failure> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
@@ -82,8 +85,9 @@ async fn serve(stream: TcpStream, house: Arc<House>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, house: Arc<House>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, house.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, house.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -7,10 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -32,12 +34,14 @@ impl Basket {
         Self { articles: Mutex::new(specials.collect()) }
     }
 
+    #[tracing::instrument(skip_all)]
     async fn put(&self, article: u64) -> usize {
         let mut articles = self.articles.lock().await;
         articles.push(Arc::new(Mutex::new(article)));
         articles.len()
     }
 
+    #[tracing::instrument(skip_all)]
     async fn sum(&self, first: usize) -> u64 {
         let articles: Vec<_> = self.articles.lock().await.iter().take(first).cloned().collect();
         let mut sum = 0;
@@ -70,6 +74,7 @@ struct Shop {
 }
 
 impl Shop {
+    #[tracing::instrument(skip_all)]
     async fn show(&self, article: u64) -> u64 {
         let first = self.basket.put(article).await;
         self.pricing.price(&self.basket, first).await
@@ -88,8 +93,9 @@ async fn serve(stream: TcpStream, shop: Arc<Shop>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, shop: Arc<Shop>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, shop.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, shop.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 use crate::resolver;
@@ -37,6 +39,7 @@ impl Tracking {
         found.next().ok_or_else(|| io::Error::other("no such depot"))
     }
 
+    #[tracing::instrument(skip_all)]
     async fn ask(&self, depot: u64) -> io::Result<u64> {
         let host = self.find(depot)?;
         let mut line = TcpStream::connect(host).await?;
@@ -45,6 +48,7 @@ impl Tracking {
         line.read_u64().await
     }
 
+    #[tracing::instrument(skip_all)]
     async fn shelf(&self, parcel: u64) -> io::Result<u64> {
         match parcel % 60 {
             59 => self.ask(parcel % 7).await,
@@ -65,8 +69,9 @@ async fn serve(stream: TcpStream, tracking: Arc<Tracking>) -> Result<(), Failure
 }
 
 async fn accept(listener: TcpListener, tracking: Arc<Tracking>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, tracking.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, tracking.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -53,6 +55,7 @@ struct Museum {
 }
 
 impl Museum {
+    #[tracing::instrument(skip_all)]
     async fn tour(&self, number: u64) -> io::Result<u64> {
         let guide = Guide::lend(self.depot, number).await?;
         self.tours.fetch_add(1, Ordering::Relaxed);
@@ -78,8 +81,9 @@ async fn serve(stream: TcpStream, museum: Arc<Museum>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, museum: Arc<Museum>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, museum.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, museum.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

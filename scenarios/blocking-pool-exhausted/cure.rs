@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -44,9 +46,11 @@ impl Ground {
     }
 
     /// The number of goals, once it is more than `seen`.
+    #[tracing::instrument(skip_all)]
     async fn follow(&self, seen: u64) -> Result<u64, Failure> {
         let mut scored = self.goals.subscribe();
-        Ok(*scored.wait_for(|goals| *goals > seen).await?)
+        let goals = *scored.wait_for(|goals| *goals > seen).await?;
+        Ok(goals)
     }
 }
 
@@ -67,8 +71,9 @@ async fn serve(stream: TcpStream, ground: Arc<Ground>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, ground: Arc<Ground>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, ground.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, ground.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -51,6 +53,7 @@ impl Ground {
     }
 
     /// The number of goals, once it is more than `seen`.
+    #[tracing::instrument(skip_all)]
     async fn follow(self: &Arc<Self>, seen: u64) -> Result<u64, Failure> {
         let ground = self.clone();
         Ok(tokio::task::spawn_blocking(move || ground.wait_for_more_than(seen)).await?)
@@ -74,8 +77,9 @@ async fn serve(stream: TcpStream, ground: Arc<Ground>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, ground: Arc<Ground>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, ground.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, ground.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -30,6 +32,7 @@ impl Library {
         Self { complete: watch::Sender::new(false), sizes: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
+    #[tracing::instrument(skip_all)]
     async fn size(&self, slide: u64) -> Option<u64> {
         self.indexed().await;
         self.sizes.get(slide as usize).map(|size| size.load(Ordering::Relaxed))
@@ -117,8 +120,9 @@ async fn serve(stream: TcpStream, library: Arc<Library>) -> Result<(), Failure> 
 }
 
 async fn accept(listener: TcpListener, library: Arc<Library>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, library.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, library.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

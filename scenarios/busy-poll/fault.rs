@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -111,8 +113,9 @@ async fn serve(stream: TcpStream, tray: Arc<Tray>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, tray: Arc<Tray>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, tray.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, tray.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -102,6 +104,7 @@ impl Stock {
         Ok(())
     }
 
+    #[tracing::instrument(skip_all)]
     async fn tell(&self, order: u64, pieces: u64) -> Result<(), Failure> {
         self.desk.send(SetAside { order, pieces }).await?;
         Ok(())
@@ -148,8 +151,9 @@ async fn serve(stream: TcpStream, desk: mpsc::Sender<Place>) -> Result<(), Failu
 }
 
 async fn accept(listener: TcpListener, desk: mpsc::Sender<Place>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, desk.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, desk.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

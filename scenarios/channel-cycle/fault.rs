@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -54,6 +56,7 @@ impl Desk {
         Ok(())
     }
 
+    #[tracing::instrument(skip_all)]
     async fn place(&mut self, answer: oneshot::Sender<u64>) -> Result<(), Failure> {
         let order = self.next;
         self.next += 1;
@@ -91,6 +94,7 @@ impl Stock {
         Ok(())
     }
 
+    #[tracing::instrument(skip_all)]
     async fn tell(&self, order: u64, pieces: u64) -> Result<(), Failure> {
         self.desk.send(ToDesk::SetAside { order, pieces }).await?;
         Ok(())
@@ -136,8 +140,9 @@ async fn serve(stream: TcpStream, desk: mpsc::Sender<ToDesk>) -> Result<(), Fail
 }
 
 async fn accept(listener: TcpListener, desk: mpsc::Sender<ToDesk>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, desk.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, desk.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

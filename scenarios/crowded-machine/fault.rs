@@ -8,9 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -24,6 +26,7 @@ const DISPLAYS: usize = 50;
 /// Archivists for each CPU of this machine.
 const ARCHIVISTS: usize = 6;
 
+#[tracing::instrument(skip_all)]
 async fn proof(page: u64) -> u64 {
     let mut ink = page;
     for strip in 0..STRIPS {
@@ -52,8 +55,9 @@ async fn serve(stream: TcpStream) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -38,6 +40,7 @@ impl Hub {
     }
 
     /// Compares our clock with the reference.
+    #[tracing::instrument(skip_all)]
     async fn calibrate(&self) -> io::Result<()> {
         let offset = ask_reference(self.reference)?;
         self.offset.store(offset, Ordering::Relaxed);
@@ -106,8 +109,9 @@ async fn serve(stream: TcpStream, hub: Arc<Hub>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, hub: Arc<Hub>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, hub.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, hub.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -6,10 +6,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -48,6 +50,7 @@ impl Exchange {
         Self { book: Mutex::new(book), index: Mutex::new(vec![100.0; 12]) }
     }
 
+    #[tracing::instrument(skip_all)]
     async fn place(&self, buys: bool, quantity: u64) -> u64 {
         self.book.lock().await.take(buys, quantity)
     }
@@ -62,6 +65,7 @@ impl Exchange {
     }
 
     /// The book on paper, twice a second; nothing may move meanwhile.
+    #[tracing::instrument(skip_all)]
     async fn close_round(&self, archive: &mut Archive) -> Result<(), Failure> {
         let book = self.book.lock().await;
         for side in [book.bids, book.asks, book.matched] {
@@ -71,6 +75,7 @@ impl Exchange {
     }
 
     /// The index is worked out number by number; nobody else wants it.
+    #[tracing::instrument(skip_all)]
     async fn work_out_index(&self, archive: &mut Archive) -> Result<(), Failure> {
         let mut index = self.index.lock().await;
         for value in index.iter_mut() {
@@ -155,8 +160,9 @@ async fn session(stream: TcpStream, seat: usize, exchange: Arc<Exchange>) -> Res
 
 async fn accept(listener: TcpListener, exchange: Arc<Exchange>) {
     let mut seat = 0;
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(session(stream, seat % CLIENTS, exchange.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let session = monitored("session", session(stream, seat % CLIENTS, exchange.clone()));
+        tokio::spawn(session.instrument(info_span!("session", %peer)));
         seat += 1;
     }
 }

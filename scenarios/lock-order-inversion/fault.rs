@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, RwLock, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -43,6 +45,7 @@ impl Office {
     }
 
     /// Sells a seat; the fare, if there was one left.
+    #[tracing::instrument(skip_all)]
     async fn book(&self, sailing: usize, number: usize) -> Option<u64> {
         let fare = *self.fares.read().await.get(sailing)?;
         let mut seats = self.seats.lock().await;
@@ -52,11 +55,13 @@ impl Office {
         Some(fare)
     }
 
+    #[tracing::instrument(skip_all)]
     async fn enter(&self, passenger: Passenger) {
         self.passengers.lock().await.push(passenger);
     }
 
     /// Whether every seat that was sold has its passenger.
+    #[tracing::instrument(skip_all)]
     async fn reconcile(&self) -> bool {
         let passengers = self.passengers.lock().await;
         let mut listed = [0; SAILINGS];
@@ -64,6 +69,7 @@ impl Office {
         passengers.iter().all(|passenger| passenger.number < usize::MAX) && listed == self.sold().await
     }
 
+    #[tracing::instrument(skip_all)]
     async fn sold(&self) -> [usize; SAILINGS] {
         self.seats.lock().await.map(|left| SEATS - left)
     }
@@ -140,8 +146,9 @@ async fn serve(stream: TcpStream, office: Arc<Office>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, office: Arc<Office>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, office.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, office.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

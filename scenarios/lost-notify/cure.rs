@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -74,6 +75,7 @@ async fn until_hot(oven: &Oven, board: &mpsc::Sender<Entry>, loaf: u64) -> Resul
     Ok(())
 }
 
+#[tracing::instrument(skip_all)]
 async fn bake(oven: Arc<Oven>, board: mpsc::Sender<Entry>, loaf: u64, figures: Arc<Figures>) -> Result<(), Failure> {
     let asked = figures.asked();
     until_hot(&oven, &board, loaf).await?;
@@ -101,7 +103,7 @@ async fn run() -> Result<(), Failure> {
 
     let mut loaves = JoinSet::new();
     for loaf in 0.. {
-        loaves.spawn(bake(oven.clone(), line.clone(), loaf, figures.clone()));
+        loaves.spawn(monitored("loaf", bake(oven.clone(), line.clone(), loaf, figures.clone())));
         tokio::time::sleep(BETWEEN).await;
         if stoker.is_finished() {
             break;

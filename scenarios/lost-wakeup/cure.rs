@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -82,6 +84,7 @@ impl Drop for Desk {
     }
 }
 
+#[tracing::instrument(skip_all)]
 async fn look_up(hall: &Arc<Hall>, book: u64) -> u64 {
     let desk = hall.desk().await;
     tokio::time::sleep(LOOK).await;
@@ -105,8 +108,9 @@ async fn serve(stream: TcpStream, hall: Arc<Hall>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, hall: Arc<Hall>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, hall.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, hall.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -33,6 +35,7 @@ impl Studio {
     }
 
     /// The length of the thumbnail of a picture.
+    #[tracing::instrument(skip_all)]
     async fn thumbnail(&self, picture: u64) -> Result<usize, Failure> {
         let _easel = self.take_easel().await?;
         let bytes = fetch(self.archive, picture).await?;
@@ -47,6 +50,7 @@ impl Studio {
     }
 
     /// The finished ones go out two at a time, and that takes long.
+    #[tracing::instrument(skip_all)]
     async fn deliver(&self) -> Result<(), Failure> {
         let _delivery = self.deliveries.acquire().await?;
         tokio::time::sleep(Duration::from_millis(150)).await;
@@ -108,8 +112,9 @@ async fn serve(stream: TcpStream, studio: Arc<Studio>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, studio: Arc<Studio>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, studio.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, studio.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

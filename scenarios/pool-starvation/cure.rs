@@ -7,12 +7,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -50,6 +52,7 @@ impl Office {
     }
 
     /// What all seats of the rows cost: one transaction, so that nothing changes in between.
+    #[tracing::instrument(skip_all)]
     async fn price(&self, visitor: i64, rows: i64) -> Result<i64, Failure> {
         let mut reading = self.tickets.begin().await?;
         let mut cents = 0;
@@ -63,6 +66,7 @@ impl Office {
     }
 
     /// The posters have a database of their own, and somebody always leafs through it.
+    #[tracing::instrument(skip_all)]
     async fn leaf_through_posters(&self) -> Result<i64, Failure> {
         let mut posters = self.posters.acquire().await?;
         let number = sqlx::query_scalar("SELECT 42").fetch_one(&mut *posters).await?;
@@ -71,6 +75,7 @@ impl Office {
     }
 }
 
+#[tracing::instrument(skip_all)]
 async fn convert(reading: &mut SqliteConnection, visitor: i64, cents: i64) -> Result<i64, Failure> {
     Ok(cents * percent(reading, visitor).await? / 100)
 }
@@ -108,8 +113,9 @@ async fn serve(stream: TcpStream, office: Arc<Office>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, office: Arc<Office>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, office.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, office.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

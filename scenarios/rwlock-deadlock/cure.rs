@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, RwLock, watch};
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -46,6 +48,7 @@ impl Router {
         Self { plan: RwLock::new(Plan::new(0)), tariffs, scales: Mutex::new(scales) }
     }
 
+    #[tracing::instrument(skip_all)]
     async fn route(&self, zip: u64) -> Result<(u64, u64), Failure> {
         let plan = self.plan.read().await;
         let depot = *plan.depots.get(&zip).ok_or("no such zip")?;
@@ -60,6 +63,7 @@ impl Router {
     }
 
     /// Tariffs are looked through at leisure; they change once a year.
+    #[tracing::instrument(skip_all)]
     async fn review_tariffs(&self) -> u64 {
         let tariffs = self.tariffs.read().await;
         tokio::time::sleep(Duration::from_millis(80)).await;
@@ -131,8 +135,9 @@ async fn serve(stream: TcpStream, router: Arc<Router>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, router: Arc<Router>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, router.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, router.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

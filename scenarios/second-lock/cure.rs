@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -29,11 +31,13 @@ impl Harbor {
         Self { depths: Mutex::new([0; BERTHS]), gauge: tokio::sync::Mutex::new(gauge) }
     }
 
+    #[tracing::instrument(skip_all)]
     async fn depth(&self, berth: usize) -> Option<u64> {
         self.depths().get(berth).copied()
     }
 
     /// Measures at one berth, and keeps what came out.
+    #[tracing::instrument(skip_all)]
     async fn sound(&self, berth: usize) -> Result<u64, Failure> {
         let mut gauge = self.gauge.lock().await;
         let depth = gauge.measure(berth).await?;
@@ -44,6 +48,7 @@ impl Harbor {
     }
 
     /// Measures at every berth.
+    #[tracing::instrument(skip_all)]
     async fn survey(&self) -> Result<(), Failure> {
         let mut depths = [0; BERTHS];
         for (berth, depth) in depths.iter_mut().enumerate() {
@@ -110,8 +115,9 @@ async fn serve(stream: TcpStream, harbor: Arc<Harbor>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, harbor: Arc<Harbor>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, harbor.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, harbor.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -41,6 +43,7 @@ impl Gate {
     }
 
     /// The number of the visit this badge is on.
+    #[tracing::instrument(skip_all)]
     async fn enter(&self, badge: u64) -> Result<u64, Failure> {
         match self.visits.lock().await.get(&badge) {
             Some(visit) if visit.until > Instant::now() => Ok(visit.number),
@@ -60,6 +63,7 @@ impl Gate {
     }
 
     /// Counts of the day go to the directory now and then, which takes a while.
+    #[tracing::instrument(skip_all)]
     async fn publish(&self) -> Result<(), Failure> {
         let mut statistics = self.statistics.lock().await;
         for badge in 0..20 {
@@ -113,8 +117,9 @@ async fn serve(stream: TcpStream, gate: Arc<Gate>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, gate: Arc<Gate>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, gate.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, gate.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

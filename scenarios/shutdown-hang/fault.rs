@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::figures::Figures;
@@ -41,10 +42,12 @@ impl Office {
     }
 
     /// The next letter; `None` when the slot is closed.
+    #[tracing::instrument(skip_all)]
     async fn next(&self) -> Option<Letter> {
         self.letters.lock().await.recv().await
     }
 
+    #[tracing::instrument(skip_all)]
     async fn put_back(&self, letter: Letter) -> Result<(), Failure> {
         Ok(self.again.send(letter).await?)
     }
@@ -88,7 +91,7 @@ async fn sender(slot: mpsc::Sender<Letter>, id: u64, figures: Arc<Figures>) -> R
 
 async fn run() -> Result<(), Failure> {
     let (office, slot) = Office::open();
-    let sorters: Vec<_> = (0..SORTERS).map(|_| tokio::spawn(sorter(office.clone()))).collect();
+    let sorters: Vec<_> = (0..SORTERS).map(|_| tokio::spawn(monitored("sorter", sorter(office.clone())))).collect();
     let figures = Figures::start();
     let senders: Vec<_> = (0..SENDERS).map(|id| tokio::spawn(sender(slot.clone(), id, figures.clone()))).collect();
     for sender in senders {

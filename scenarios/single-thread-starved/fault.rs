@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -32,6 +34,7 @@ impl House {
         Ok(lamp.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    #[tracing::instrument(skip_all)]
     async fn garden(&self) -> io::Result<u64> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.send_to(b"?", self.station)?;
@@ -59,8 +62,9 @@ async fn serve(stream: TcpStream, house: Arc<House>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, house: Arc<House>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, house.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, house.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

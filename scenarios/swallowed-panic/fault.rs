@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -33,6 +35,7 @@ struct Books {
 }
 
 impl Books {
+    #[tracing::instrument(skip_all)]
     fn enter(&self, sale: Sale) {
         self.prices[sale.tea].store(price(sale), Ordering::Relaxed);
         self.sales.fetch_add(1, Ordering::Relaxed);
@@ -80,8 +83,9 @@ async fn serve(stream: TcpStream, desk: mpsc::Sender<Sale>) -> Result<(), Failur
 }
 
 async fn accept(listener: TcpListener, desk: mpsc::Sender<Sale>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, desk.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, desk.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -34,6 +36,7 @@ impl Bakery {
     }
 
     /// Books a purchase; the points are those of the card from now on.
+    #[tracing::instrument(skip_all)]
     async fn buy(&self, card: u64, cents: u64) -> Result<u64, Failure> {
         self.book(card, cents)?;
         let mut points = self.points();
@@ -99,8 +102,9 @@ async fn serve(stream: TcpStream, bakery: Arc<Bakery>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, bakery: Arc<Bakery>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, bakery.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, bakery.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

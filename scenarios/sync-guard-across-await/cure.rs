@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -33,6 +35,7 @@ impl Office {
     }
 
     /// Brings every rate up to date.
+    #[tracing::instrument(skip_all)]
     async fn refresh(&self, feed: &mut Feed) -> Result<(), Failure> {
         let mut rates = [0; CURRENCIES];
         for (currency, rate) in rates.iter_mut().enumerate() {
@@ -113,8 +116,9 @@ async fn serve(stream: TcpStream, office: Arc<Office>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, office: Arc<Office>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, office.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, office.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

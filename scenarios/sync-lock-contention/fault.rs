@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -26,10 +28,12 @@ struct Depot {
 }
 
 impl Depot {
+    #[tracing::instrument(skip_all)]
     fn count(&self, article: usize) -> Option<u64> {
         self.stock().get(article).copied()
     }
 
+    #[tracing::instrument(skip_all)]
     fn take(&self, article: usize) -> Option<u64> {
         let mut stock = self.stock();
         let left = stock.get_mut(article)?;
@@ -91,8 +95,9 @@ async fn serve(stream: TcpStream, depot: Arc<Depot>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, depot: Arc<Depot>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, depot.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, depot.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -75,6 +77,7 @@ struct Gate {
 }
 
 impl Gate {
+    #[tracing::instrument(skip_all)]
     fn pass(&self, plate: &str) -> u64 {
         let count = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
         for camera in 0..4 {
@@ -96,8 +99,9 @@ async fn serve(stream: TcpStream, gate: Arc<Gate>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, gate: Arc<Gate>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, gate.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, gate.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{RwLock, watch};
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -25,11 +27,13 @@ struct Archive {
 }
 
 impl Archive {
+    #[tracing::instrument(skip_all)]
     async fn on(&self, station: u64, day: u64) -> u64 {
         let readings = self.readings.read().await;
         readings.get(day as usize).map_or(0, |reading| reading + station)
     }
 
+    #[tracing::instrument(skip_all)]
     async fn month(&self, station: u64) -> Vec<u64> {
         let mut month = Vec::new();
         for day in 0..DAYS {
@@ -63,6 +67,7 @@ fn mean(source: &dyn Source, station: u64) -> Option<u64> {
     Some(month.iter().sum::<u64>() / month.len().max(1) as u64)
 }
 
+#[tracing::instrument(skip_all)]
 async fn monthly(archive: &Arc<Archive>, station: u64) -> Result<u64, Failure> {
     let shelf = Shelf(archive.clone());
     mean(&shelf, station).ok_or_else(|| "no such month".into())
@@ -82,8 +87,9 @@ async fn serve(stream: TcpStream, archive: Arc<Archive>) -> Result<(), Failure> 
 }
 
 async fn accept(listener: TcpListener, archive: Arc<Archive>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, archive.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, archive.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

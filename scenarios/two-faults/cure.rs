@@ -7,10 +7,12 @@ use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -48,11 +50,13 @@ impl Shop {
         Self { bank, desk, books }
     }
 
+    #[tracing::instrument(skip_all)]
     async fn sell(&self, sale: Sale) -> u64 {
         let _ = self.desk.send(sale).await;
         sale.cents
     }
 
+    #[tracing::instrument(skip_all)]
     async fn worth(&self, cents: u64) -> Result<u64, Failure> {
         let bank = self.bank;
         let rate = tokio::task::spawn_blocking(move || ask_rate(bank)).await??;
@@ -110,8 +114,9 @@ async fn serve(stream: TcpStream, shop: Arc<Shop>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, shop: Arc<Shop>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, shop.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, shop.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pollscope_agent::monitored;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{Instrument, info_span};
 
 use crate::figures::Figures;
 
@@ -51,6 +53,7 @@ impl Garden {
 }
 
 /// Waters every bed as the plan says.
+#[tracing::instrument(skip_all)]
 async fn water(plan: &watch::Receiver<Plan>, pipe: &mut Pipe) -> Result<(), Failure> {
     let plan = plan.borrow();
     for (bed, liters) in plan.liters.iter().enumerate() {
@@ -122,8 +125,9 @@ async fn serve(stream: TcpStream, garden: Arc<Garden>) -> Result<(), Failure> {
 }
 
 async fn accept(listener: TcpListener, garden: Arc<Garden>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, garden.clone()));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let connection = monitored("connection", serve(stream, garden.clone()));
+        tokio::spawn(connection.instrument(info_span!("connection", %peer)));
     }
 }
 

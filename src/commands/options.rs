@@ -415,6 +415,9 @@ pub(crate) struct EvalOptions {
     /// How many to run at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = one_to_64)]
     pub(crate) jobs: usize,
+    /// Keep the folder of each run that was not as it should be in here, to look into
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
     /// How to write the table
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

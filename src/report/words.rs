@@ -191,7 +191,7 @@ pub(super) fn library_file(file: &str) -> &str {
 /// Whether a frame is of the program's own code rather than of a library or the runtime.
 pub(super) fn is_users(frame: &Frame) -> bool {
     const FOREIGN: [&str; 6] = ["/rustc/", ".cargo/registry", "/rustlib/", "library/std", "library/core", "/sysdeps/"];
-    const RUNTIME: [&str; 6] = ["std", "core", "alloc", "tokio", "pollscope_agent", "libc"];
+    const RUNTIME: [&str; 6] = ["std", "core", "alloc", "tokio", "pollscope-agent", "libc"];
     let Some(file) = &frame.file else {
         return false;
     };

@@ -79,6 +79,7 @@ impl Binary {
         {
             let symbol = self.symbol(address);
             if same_function(&frame.function, &symbol) {
+                frame.library |= observer(&symbol);
                 frame.function = symbol;
             }
         }

@@ -2,10 +2,11 @@
 
 use crate::scenarios::ALONE;
 use crate::tool::{command, pollscope};
+use pollscope::collect::Client;
 use pollscope_profile::Profile;
 use pollscope_recording::{Event, Recording, find_recordings};
 use serde_json::Value;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -55,6 +56,38 @@ fn each_file_of_a_run_says_what_happened() {
     assert!(count("instrumented_count") > 0 && count("total_poll_count") >= count("first_poll_count"), "{connection}");
     // Logging in is what takes the time, here as in the spans.
     assert!(count("total_slow_poll_count") > 0 && count("total_poll_duration_ns") > 100_000_000, "{connection}");
+}
+
+/// What holds of the files of any scenario, each opened by what it is for.
+#[track_caller]
+pub(crate) fn every_consumer_opens_its_file(folder: &Path) {
+    let flame = fs::read_to_string(folder.join("flame.folded")).unwrap();
+    assert!(!flame.is_empty(), "no spans in {}", folder.display());
+    for line in flame.lines() {
+        let (spans, time) = line.rsplit_once(' ').unwrap();
+        assert!(spans.split(';').all(|span| span.contains(":scenarios/")), "a place for each span: {line}");
+        assert!(time.parse::<u64>().is_ok(), "{line}");
+    }
+    let outermost = flame.split(':').next().unwrap();
+    assert!(titles(&folder.join("flame.svg")).iter().any(|title| title.starts_with(outermost)), "no {outermost}");
+
+    let profile = Profile::read(&fs::read(folder.join("cpu.pb.gz")).unwrap()).unwrap();
+    assert_eq!(profile.text(profile.sample_type[1].r#type), "cpu");
+    profile.sample.iter().for_each(|sample| assert!(!names(&profile, &sample.location_id).is_empty()));
+    // A program that waits all the time has no samples, and the picture says so.
+    assert_eq!(titles(&folder.join("cpu.svg")).is_empty(), profile.sample.is_empty());
+
+    let console = json(&folder.join("console.json"));
+    let places = |console: &Value| -> BTreeSet<Place> {
+        let tasks = console["tasks"].as_array().unwrap().iter();
+        tasks.filter(|task| task["kind"] == "task").map(spawned_at).collect()
+    };
+    let (seen, recorded) = (places(&console), spawned(&folder.join("recording")).into_values().collect());
+    assert!(!seen.is_empty() && seen.is_subset(&recorded), "the console has {seen:?}, the recording {recorded:?}");
+    let rows = rows_go_on(&folder.join("metrics.jsonl"));
+    let tasks = rows.last().unwrap()["tasks"].as_object().unwrap();
+    let polled = |task: &Value| task["total_poll_count"].as_u64() > Some(0);
+    assert!(tasks.values().any(polled), "the tasks that have a name: {tasks:?}");
 }
 
 #[test]
@@ -173,6 +206,45 @@ fn the_recording_agrees_with_tokios_own_counters() {
     assert!(busy <= tokio_busy && busy * 4 >= tokio_busy, "{busy} ns in polls, workers busy for {tokio_busy} ns");
 }
 
+/// And the console's, of one and the same process: task by task, by tokio's own ids.
+#[test]
+fn the_recording_agrees_with_the_console_about_each_task() {
+    let _alone = ALONE.lock();
+    let place = tempdir().unwrap();
+    let client = Client::start(&place.path().join("console.sock")).unwrap();
+    let status = command(place.path())
+        .args(["__scenario", "blocking-call", "--cured"])
+        .envs([("POLLSCOPE", "recording"), ("POLLSCOPE_TRACE", "1"), ("SERVICE_SECONDS", "2")])
+        .envs([("POLLSCOPE_COLLECT", "console"), ("POLLSCOPE_COLLECT_DIR", ".")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let console: Value = serde_json::from_str(&client.finish().unwrap()).unwrap();
+    let recording = place.path().join("recording");
+    let places = spawned(&recording);
+    let ours = Sums::by_task(&recording);
+
+    // The heartbeat is a task of tokio's, but none of the program's.
+    let tasks = console["tasks"].as_array().unwrap().iter().filter(|task| task["kind"] == "task");
+    let tasks: Vec<_> = tasks.filter(|task| !spawned_at(task).0.ends_with("agent/src/heartbeat.rs")).collect();
+    assert!(tasks.len() >= 4, "{tasks:?}");
+    for task in &tasks {
+        let id = task["task_id"].as_u64().unwrap();
+        assert_eq!(places.get(&id), Some(&spawned_at(task)), "the place of task {id}: {task}");
+        // tokio enters the span of a task that it drops before its end, which the console takes for a poll.
+        let (polls, theirs) = (ours.get(&id).map_or(0, |sums| sums.polls), task["polls"].as_u64().unwrap());
+        assert!(theirs == polls || theirs == polls + 1, "{polls} polls of task {id}: {task}");
+    }
+    let known: BTreeSet<_> = tasks.iter().filter_map(|task| task["task_id"].as_u64()).collect();
+    assert_eq!(known, places.keys().copied().collect(), "both know the same tasks");
+    // The console's clock runs around ours, and includes its own work.
+    let theirs: u64 = tasks.iter().filter_map(|task| task["busy_ns"].as_u64()).sum();
+    let sum: u64 = ours.values().map(|sums| sums.busy_ns).sum();
+    assert!(sum * 4 >= theirs && sum <= theirs * 4, "{sum} ns in polls, {theirs} ns by the console");
+}
+
 /// What a recording says of ordinary tasks.
 #[derive(Debug, Default)]
 struct Sums {
@@ -184,27 +256,54 @@ struct Sums {
 
 impl Sums {
     fn of(recordings: &Path) -> Sums {
-        let mut kinds = HashMap::new();
-        let mut sums = Sums::default();
-        let mut windows = Vec::new();
-        for_each_event(recordings, |event| match event {
-            Event::Task(task) => {
-                // Every segment names the tasks that live again.
-                let fresh = kinds.insert(task.task, task.kind.to_string()).is_none();
-                sums.spawns += u64::from(fresh && &*task.kind == "task");
+        let mut sums = Sums { spawns: spawned(recordings).len() as u64, ..Sums::default() };
+        for_each_event(recordings, |event| {
+            if let Event::Beats(beats) = event {
+                sums.beats += beats.count;
             }
-            Event::Polls(polls) => windows.push((polls.task, polls.polls, polls.busy_ns)),
-            Event::Beats(beats) => sums.beats += beats.count,
-            _ => {}
         });
-        for (task, polls, busy_ns) in windows {
-            if kinds.get(&task).is_some_and(|kind| kind == "task") {
-                sums.polls += polls;
-                sums.busy_ns += busy_ns;
-            }
+        for task in Sums::by_task(recordings).values() {
+            sums.polls += task.polls;
+            sums.busy_ns += task.busy_ns;
         }
         sums
     }
+
+    fn by_task(recordings: &Path) -> HashMap<u64, Sums> {
+        let mut tasks: HashMap<u64, Sums> = HashMap::new();
+        for_each_event(recordings, |event| {
+            if let Event::Polls(polls) = event {
+                let sums = tasks.entry(polls.task).or_default();
+                sums.polls += polls.polls;
+                sums.busy_ns += polls.busy_ns;
+            }
+        });
+        let ordinary = spawned(recordings);
+        tasks.retain(|task, _| ordinary.contains_key(task));
+        tasks
+    }
+}
+
+type Place = (String, u64);
+
+/// Where each ordinary task of a recording was spawned.
+fn spawned(recordings: &Path) -> BTreeMap<u64, Place> {
+    let mut places = BTreeMap::new();
+    for_each_event(recordings, |event| {
+        // Every segment names the tasks that live again.
+        if let Event::Task(task) = event
+            && &*task.kind == "task"
+        {
+            places.insert(task.task, (task.spawned.file.to_string(), u64::from(task.spawned.line)));
+        }
+    });
+    places
+}
+
+/// Where the console says that a task was spawned.
+fn spawned_at(task: &Value) -> Place {
+    let place = &task["location"];
+    (place["file"].as_str().unwrap().to_owned(), place["line"].as_u64().unwrap())
 }
 
 fn for_each_event(recordings: &Path, mut each: impl FnMut(Event)) {
@@ -223,23 +322,13 @@ fn console_and_recording_agree(folder: &Path) {
     for task in tasks.iter().filter(|task| task["kind"] == "task") {
         assert!(task["task_id"].is_u64() && task["polls"].as_u64() > Some(0), "{task}");
         assert_eq!(task["state"], "completed", "the program ended in order: {task}");
-        seen.insert((
-            task["location"]["file"].as_str().unwrap().to_owned(),
-            task["location"]["line"].as_u64().unwrap(),
-        ));
+        seen.insert(spawned_at(task));
     }
     let busiest = tasks.iter().filter(|task| task["kind"] == "task").max_by_key(|task| task["busy_ns"].as_u64());
     let (busiest, worst) = (busiest.unwrap(), &busiest.unwrap()["poll_times"]["max_ns"]);
     assert!(worst.as_u64() > Some(20_000_000), "its histogram shows the long polls: {busiest}");
 
-    let mut recorded = BTreeSet::new();
-    for_each_event(&folder.join("recording"), |event| {
-        if let Event::Task(task) = event
-            && &*task.kind == "task"
-        {
-            recorded.insert((task.spawned.file.to_string(), u64::from(task.spawned.line)));
-        }
-    });
+    let recorded: BTreeSet<_> = spawned(&folder.join("recording")).into_values().collect();
     assert!(seen.len() >= 4 && seen.iter().all(|(file, _)| file == "scenarios/cpu-bound-poll/fault.rs"), "{seen:?}");
     assert_eq!(seen, recorded, "both know the same places");
 }

@@ -1,5 +1,6 @@
 //! Each scenario is named with its line, each cured twin met with silence, and a killed program still tells.
 
+use crate::collect::every_consumer_opens_its_file;
 use crate::tool::{Said, command, pollscope};
 use pollscope_scenarios::Scenario;
 use serde_json::Value;
@@ -19,12 +20,15 @@ fn each_fault_is_named_with_its_line() {
     let _alone = ALONE.lock();
     for scenario in pollscope_scenarios::all() {
         let place = tempdir().unwrap();
-        let said = pollscope(place.path(), &["run", scenario.name, "--collect", "none", "--format", "json"]);
+        let said = pollscope(place.path(), &["run", scenario.name, "--format", "json"]);
         assert_eq!(said.status, Some(1), "{}: {said:?}", scenario.name);
+        assert!(!said.stderr.contains("pollscope: "), "{}: a collector failed: {said:?}", scenario.name);
         names_the_culprit(scenario, &json(&said));
         let folder = format!("pollscope-out/{}", scenario.name);
-        assert!(place.path().join(&folder).join("diagnosis.json").is_file());
-        assert!(place.path().join(&folder).join("program.log").is_file());
+        for file in ["diagnosis.json", "report.html", "program.log", "collectors.log"] {
+            assert!(place.path().join(&folder).join(file).is_file(), "{}: no {file}", scenario.name);
+        }
+        every_consumer_opens_its_file(&place.path().join(&folder));
 
         let again = pollscope(place.path(), &["diagnose", &folder, "--format", "json"]);
         assert_eq!(again.status, Some(1), "{}: {again:?}", scenario.name);

@@ -213,7 +213,16 @@ pub fn layer() -> trace::layer::AgentLayer {
 /// Whether the environment asks for the tracing source.
 fn wants_tracing() -> bool {
     cfg!(feature = "tracing")
+        && !collectors_need_tracing()
         && (cfg!(feature = "layer") || std::env::var_os("POLLSCOPE_TRACE").is_some_and(|value| value == "1"))
+}
+
+/// There is room for one subscriber: asked for both, the collectors get it and we are left with the hooks.
+fn collectors_need_tracing() -> bool {
+    #[cfg(feature = "collectors")]
+    return !cfg!(feature = "layer") && pollscope_collectors::needs_tracing();
+    #[cfg(not(feature = "collectors"))]
+    false
 }
 
 fn workers_of(flavor: &str, workers: usize) -> u64 {
@@ -242,6 +251,13 @@ fn start() -> Option<&'static Session> {
 #[cfg(feature = "tracing")]
 fn trace_source(session: &'static Session) {
     if cfg!(feature = "layer") && std::env::var_os("POLLSCOPE_TRACE").is_none() {
+        return;
+    }
+    if !session.tracing && collectors_need_tracing() {
+        session.not_observable(
+            "locks and wakes: the console or flame collector has the place of the tracing subscriber; record again \
+             without POLLSCOPE_COLLECT",
+        );
         return;
     }
     if !session.tracing {

@@ -154,6 +154,14 @@ pub fn finish() {
     claim::release(&running.wanted.dir);
 }
 
+/// Whether the environment asks for a collector that needs the program's place for a tracing subscriber.
+#[must_use]
+pub fn needs_tracing() -> bool {
+    let list = std::env::var("POLLSCOPE_COLLECT").unwrap_or_default();
+    let (names, _) = read_list(&list);
+    (cfg!(feature = "console") && names.contains(&"console")) || (cfg!(feature = "flame") && names.contains(&"flame"))
+}
+
 /// What the environment asks for, as far as this build can do it.
 fn wanted() -> Option<Wanted> {
     let list = std::env::var("POLLSCOPE_COLLECT").ok().filter(|list| !list.is_empty())?;

@@ -2,9 +2,10 @@
 
 use crate::ticker::Ticker;
 use crate::{Wanted, complain};
+use tracing_core::Dispatch;
+use tracing_core::dispatcher::set_global_default;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// Installs the layers that are asked for, if the environment says that the place is free. A place that is taken is left
 /// to its owner.
@@ -26,7 +27,8 @@ pub(crate) fn start(wanted: &Wanted) -> Option<Ticker> {
     let (flame, folds) = wanted.has("flame").then(crate::flame::prepare).unzip();
     #[cfg(feature = "flame")]
     let subscriber = subscriber.with(flame);
-    if subscriber.try_init().is_err() {
+    // Not `try_init`, which takes the place of the program's `log` logger too.
+    if set_global_default(Dispatch::new(subscriber)).is_err() {
         complain("console, flame: the program has a tracing subscriber already, and there is room for one only");
         return None;
     }

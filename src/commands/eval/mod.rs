@@ -8,7 +8,7 @@ use super::options::{EvalOptions, Flavor, Format};
 use super::terminal::{self, Progress};
 use super::{FINDINGS, Failure, HEALTHY, scenario};
 use pollscope_scenarios::Scenario;
-use runs::{Neighbor, Run, Scratch};
+use runs::{Neighbor, Outcome, Run, Scratch};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use truth::{Score, Truth};
@@ -21,20 +21,23 @@ type Case = (&'static Scenario, Option<Truth>, Option<Flavor>);
 
 pub(crate) fn eval(options: &EvalOptions) -> Result<u8, Failure> {
     let cases = cases(options)?;
-    let place = Scratch::new()?;
+    let place = Scratch::new(options.keep.as_deref())?;
     let each: Vec<_> = (0..options.repeat).flat_map(|_| [false, true]).collect();
     let progress = Progress::new("evaluating", Some((cases.len() * each.len() * options.load.len()) as u64));
     let done = AtomicU64::new(0);
-    let tell = |run: &Run| {
+    let tell = |run: &Run, outcome: &Outcome| {
         progress.say(&format!("{}{}", run.scenario, if run.cured { " (cured)" } else { "" }));
         progress.at(done.fetch_add(1, Ordering::Relaxed) + 1);
+        let mut score = Score::default();
+        score.judge(cases[run.row].1.as_ref(), run.cured, outcome);
+        score.perfect()
     };
     // By case, then by load, whatever the order of the runs.
     let mut scores: Vec<Vec<Score>> = cases.iter().map(|_| Vec::new()).collect();
     for &load in &options.load {
         let _neighbors = (0..load).map(|_| Neighbor::start()).collect::<Result<Vec<_>, _>>()?;
         let plan = cases.iter().enumerate().flat_map(|(row, (scenario, _, flavor))| {
-            each.iter().map(move |&cured| Run { row, scenario: scenario.name, cured, flavor: *flavor })
+            each.iter().map(move |&cured| Run { row, scenario: scenario.name, cured, flavor: *flavor, load })
         });
         let plan: Vec<Run> = plan.collect();
         for ((scenario, _, flavor), scores) in cases.iter().zip(&mut scores) {

@@ -4,7 +4,7 @@ use super::super::options::Flavor;
 use super::super::{Failure, child};
 use pollscope::detect::{Diagnosis, Severity};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +20,17 @@ pub(super) struct Run {
     pub(super) cured: bool,
     /// None for what the scenario's source says.
     pub(super) flavor: Option<Flavor>,
+    /// Busy processes beside it.
+    pub(super) load: u32,
+}
+
+impl Run {
+    /// The name of its folder.
+    fn name(&self, index: usize) -> String {
+        let flavor = self.flavor.map(|flavor| format!("-{flavor}")).unwrap_or_default();
+        let cured = if self.cured { "-cured" } else { "" };
+        format!("{}{cured}{flavor}-load{}-{index}", self.scenario, self.load)
+    }
 }
 
 /// What came of one.
@@ -50,7 +61,13 @@ impl fmt::Display for Seen {
 }
 
 /// Makes all of `runs`, `jobs` at a time; the outcomes come in the order of the runs.
-pub(super) fn make(runs: &[Run], jobs: usize, place: &Scratch, done: impl Fn(&Run) + Sync) -> Vec<Outcome> {
+/// `done` says whether the folder of a run can go.
+pub(super) fn make(
+    runs: &[Run],
+    jobs: usize,
+    place: &Scratch,
+    done: impl Fn(&Run, &Outcome) -> bool + Sync,
+) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::new());
     let work = || {
@@ -58,11 +75,14 @@ pub(super) fn make(runs: &[Run], jobs: usize, place: &Scratch, done: impl Fn(&Ru
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(run) = runs.get(index) else { return };
             let started = Instant::now();
-            let outcome = one(run, place.0.join(format!("run-{index}")));
+            let folder = place.path.join(run.name(index));
+            let outcome = one(run, &folder);
             let outcome = outcome.unwrap_or_else(|failure| Outcome::failed(failure.to_string()));
             let outcome = Outcome { seconds: started.elapsed().as_secs_f64(), ..outcome };
+            if done(run, &outcome) {
+                let _ = fs::remove_dir_all(folder);
+            }
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((index, outcome));
-            done(run);
         }
     };
     thread::scope(|scope| {
@@ -76,9 +96,9 @@ pub(super) fn make(runs: &[Run], jobs: usize, place: &Scratch, done: impl Fn(&Ru
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-fn one(run: &Run, folder: PathBuf) -> Result<Outcome, Failure> {
+fn one(run: &Run, folder: &Path) -> Result<Outcome, Failure> {
     let mut command = own_command()?;
-    command.args(["run", run.scenario, "--format", "json", "--collect", "none", "--out"]).arg(&folder);
+    command.args(["run", run.scenario, "--format", "json", "--collect", "none", "--out"]).arg(folder);
     if run.cured {
         command.arg("--cured");
     }
@@ -86,7 +106,6 @@ fn one(run: &Run, folder: PathBuf) -> Result<Outcome, Failure> {
         command.arg("--flavor").arg(flavor.to_string());
     }
     let output = command.output().map_err(|error| Failure::cannot(format_args!("run {}", run.scenario), error))?;
-    let _ = fs::remove_dir_all(folder);
     let Ok(diagnosis) = serde_json::from_slice::<Diagnosis>(&output.stdout) else {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.trim().lines().last().unwrap_or("the run ended without a diagnosis");
@@ -142,19 +161,25 @@ impl Drop for Neighbor {
     }
 }
 
-/// A folder for the runs, gone when this value is.
-pub(super) struct Scratch(PathBuf);
+/// A folder for the runs, gone when this value is unless it was asked for.
+pub(super) struct Scratch {
+    path: PathBuf,
+    stays: bool,
+}
 
 impl Scratch {
-    pub(super) fn new() -> Result<Scratch, Failure> {
-        let path = env::temp_dir().join(format!("pollscope-eval-{}", std::process::id()));
+    pub(super) fn new(kept: Option<&Path>) -> Result<Scratch, Failure> {
+        let own = || env::temp_dir().join(format!("pollscope-eval-{}", std::process::id()));
+        let path = kept.map_or_else(own, Path::to_path_buf);
         fs::create_dir_all(&path).map_err(|error| Failure::cannot(format_args!("write {}", path.display()), error))?;
-        Ok(Scratch(path))
+        Ok(Scratch { path, stays: kept.is_some() })
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        if !self.stays {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }

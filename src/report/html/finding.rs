@@ -204,7 +204,7 @@ fn evidence(evidence: &[Evidence], page: &Page<'_>) -> Markup {
                 @if several { th scope="col" { "Where to see it" } }
             } }
             tbody { @for one in evidence { tr {
-                td { (one.what) }
+                td.what { (prose(&one.what)) }
                 (figure(one.value, &one.unit))
                 @if several { td.soft { (one.at.as_ref().map(place).unwrap_or_default()) } }
             } } }
