@@ -14,6 +14,7 @@
 //! listening. What these cost by themselves is in all contenders.
 
 mod contenders;
+mod goals;
 #[path = "../measure/mod.rs"]
 mod measure;
 mod memory;
@@ -91,7 +92,7 @@ fn compare(plan: &Plan, json: Option<PathBuf>) -> Result<String, String> {
         std::fs::write(&file, table::json(&rows))
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
-    Ok(table::text(&rows))
+    Ok(table::text(&rows) + &goals::text(&rows))
 }
 
 fn options(arguments: &[String]) -> Result<(Plan, Option<PathBuf>), String> {

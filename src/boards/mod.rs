@@ -1,10 +1,12 @@
 //! What is made from the metrics' table for those who run services: boards for Grafana, rules for Prometheus, and the
 //! page that documents the metrics. Everything here is text that lies in the repository; a test keeps it fresh.
 
-mod content;
 mod grafana;
+mod health;
 mod lab;
+mod locks;
 mod rules;
+mod stalls;
 
 pub use rules::{Alert, RECORDINGS, Recording, alerts};
 
@@ -64,7 +66,7 @@ pub enum View {
 
 impl Board {
     /// Every board.
-    pub const ALL: &[Board] = &[content::HEALTH, content::STALLS, content::LOCKS, lab::LAB];
+    pub const ALL: &[Board] = &[health::HEALTH, stalls::STALLS, locks::LOCKS, lab::LAB];
 
     /// Title of a panel and its queries, as Grafana would send them with these values for its variables.
     pub fn queries(&self, scenario: &str, service: &str) -> Vec<(&'static str, View, String)> {
@@ -91,6 +93,30 @@ impl Board {
             vec![("", "service=~\"$service\",process=~\"$process\"")]
         }
     }
+}
+
+/// All findings of the classes given by a pattern that go on, a row each.
+macro_rules! findings {
+    ($classes:literal) => {
+        concat!(
+            "max by (service, process, kind, severity, confidence, file, line, function) (pollscope_finding_active{$who,class=~\"",
+            $classes,
+            "\"}) == 1"
+        )
+    };
+}
+use findings;
+
+/// A panel in one expression.
+const fn panel(
+    view: View,
+    width: u8,
+    unit: &'static str,
+    title: &'static str,
+    question: &'static str,
+    queries: &'static [(&'static str, &'static str)],
+) -> Panel {
+    Panel { title, question, view, unit, width, queries }
 }
 
 /// Every generated file: its path in the repository, and its text.

@@ -116,6 +116,24 @@ pub fn alerts() -> Vec<Alert> {
              shows which lock it is.",
         ),
         symptom(
+            "PoolFull",
+            unnamed("max by (service, process) (pollscope_blocking_pool_full_seconds) > 5"),
+            "10s",
+            "warning",
+            "closures in {{ $labels.service }} have waited for a thread of the blocking pool for {{ $value | humanizeDuration }}",
+            "Every thread of the pool is at work. Give work that never ends a thread of its own, and what computes a pool of \
+             its own; more threads (`max_blocking_threads`) help only against bursts.",
+        ),
+        symptom(
+            "Throttled",
+            "sum by (service, process) (rate(pollscope_throttled_seconds_total[5m])) > 0.1".to_owned(),
+            "5m",
+            "warning",
+            "the kernel keeps {{ $labels.service }} off the CPU",
+            "Its cgroup uses up its quota, so it stands still for {{ $value | humanizePercentage }} of a core's time. Raise the \
+             limit, or run fewer worker threads than the quota has CPUs.",
+        ),
+        symptom(
             "ProcessSilent",
             "max by (service, process) (pollscope_process_state{state=\"silent\"}) == 1".to_owned(),
             "0s",

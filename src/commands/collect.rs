@@ -24,7 +24,7 @@ pub(crate) fn pass(mut command: Command, folder: &Folder, wanted: &Collectors, n
         return;
     }
     command.env("POLLSCOPE_COLLECT", wanted.to_string()).env("POLLSCOPE_COLLECT_DIR", folder.path());
-    command.env_remove("POLLSCOPE");
+    command.env_remove("POLLSCOPE").env_remove("POLLSCOPE_METRICS");
     let socket = folder.path().join("console.sock");
     let console = wanted.has("console").then(|| collect::Client::start(&socket).map_err(|error| error.to_string()));
     match Program::start(command, &folder.collectors_log()) {

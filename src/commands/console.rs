@@ -48,6 +48,7 @@ fn serve(
     let mut command = own_scenario(scenario, options.cured, options.seconds.unwrap_or(DAY))?;
     command.env("POLLSCOPE_COLLECT", "console").env("POLLSCOPE_COLLECT_DIR", folder);
     command.env("POLLSCOPE_CONSOLE_ADDRESS", options.address.to_string()).env_remove("POLLSCOPE");
+    command.env_remove("POLLSCOPE_METRICS");
     let log = folder.join("program.log");
     let mut program = Program::start(command, &log)?;
     let started = Instant::now();

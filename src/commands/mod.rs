@@ -26,6 +26,8 @@ mod nearest;
 mod observe;
 mod options;
 mod page;
+#[cfg(feature = "otlp")]
+mod push;
 mod record;
 mod report;
 #[cfg(feature = "lab")]

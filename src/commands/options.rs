@@ -397,6 +397,11 @@ pub(crate) struct WatchOptions {
     /// Serve metrics for Prometheus at http://ADDRESS/metrics, e.g. 127.0.0.1:9464
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<String>,
+    /// Push metrics to an OpenTelemetry collector, e.g. http://127.0.0.1:4318, every 10 seconds or as
+    /// OTEL_METRIC_EXPORT_INTERVAL says in milliseconds
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp: Option<String>,
 }
 
 #[derive(Debug, Args)]

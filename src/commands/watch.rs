@@ -2,6 +2,8 @@
 
 use super::interrupt::listen;
 use super::options::WatchOptions;
+#[cfg(feature = "otlp")]
+use super::push::Push;
 use super::serve::Page;
 use super::{Failure, HEALTHY, rules, terminal};
 use pollscope::live::{News, Watch, Who};
@@ -30,6 +32,10 @@ pub(crate) fn watch(options: &WatchOptions) -> Result<u8, Failure> {
     }
     let interrupted = listen()?;
     let mut session = Session::new(folder, options.metrics.as_deref())?;
+    #[cfg(feature = "otlp")]
+    {
+        session.push = options.otlp.as_deref().map(Push::to).transpose()?;
+    }
     session.look();
     if session.watch.is_idle() {
         let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
@@ -47,6 +53,8 @@ pub(crate) struct Session {
     watch: Watch,
     page: Option<Page>,
     published: Option<Instant>,
+    #[cfg(feature = "otlp")]
+    push: Option<Push>,
 }
 
 impl Session {
@@ -56,7 +64,13 @@ impl Session {
         if let Some(page) = &page {
             terminal::note(&format!("metrics at {}", page.url()));
         }
-        Ok(Session { watch: Watch::new(folder).by(rules::current()), page, published: None })
+        Ok(Session {
+            watch: Watch::new(folder).by(rules::current()),
+            page,
+            published: None,
+            #[cfg(feature = "otlp")]
+            push: None,
+        })
     }
 
     /// Reads on, says what is new, and publishes.
@@ -69,6 +83,12 @@ impl Session {
             let now = Instant::now();
             page.publish(self.watch.exposition(now, SystemTime::now()).text());
             self.published = Some(now);
+        }
+        #[cfg(feature = "otlp")]
+        if let Some(push) = self.push.as_mut().filter(|push| push.is_due()) {
+            let now = SystemTime::now();
+            let exposition = self.watch.exposition(Instant::now(), now);
+            push.push(pollscope::live::otlp::request(&exposition, push.began(), now));
         }
     }
 

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use crate::detect::{Check, Confidence, Diagnosis, Finding, Severity};
 use pollscope_metrics::{ACTIVE_SECONDS, MOST_FINDINGS};
 use pollscope_recording::Nanos;
-
-use super::places::short;
+use pollscope_tally::short;
 
 /// What tells one finding from another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

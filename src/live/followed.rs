@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use super::discover::run_folder;
 use super::findings::Findings;
 use super::generation::Generations;
-use super::tally::Tally;
 use super::{News, Who};
 use crate::detect::{Rules, Thresholds, diagnose_by};
 use crate::symbols::{Binaries, Symbols};
 use pollscope_recording::{Event, Follower, Nanos, Process};
+use pollscope_tally::Tally;
 
 /// How often it is read on.
 const READ: Duration = Duration::from_millis(500);

@@ -1,15 +1,15 @@
 //! Recordings under way: many processes in one folder, started and ended in any order, each diagnosed while it runs.
 //!
 //! What is kept is bounded, so a watch may go on for months: places, findings and processes by the bounds of the
-//! metrics' table, what is diagnosed by `generation.rs`, and beyond that only what lives in the programs themselves.
+//! metrics' table, what is counted by `pollscope-tally`, what is diagnosed by `generation.rs`, and beyond that only what lives in the programs themselves.
 
 mod discover;
 mod expose;
 mod findings;
 mod followed;
 mod generation;
-mod places;
-mod tally;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -80,8 +80,10 @@ impl Model {
                 }
             }
             Event::Poll(poll) => {
-                self.progress(poll.task, at.saturating_add(poll.duration_ns));
-                self.polled(poll.task, at.saturating_add(poll.duration_ns));
+                let by = at.saturating_add(poll.duration_ns);
+                let facts = self.tasks.entry(poll.task).or_default();
+                facts.progress = facts.progress.max(by);
+                facts.polled_by = facts.polled_by.max(by);
             }
             Event::Delay(delay) => {
                 let facts = DelayFacts { at, task: delay.task, tid: delay.tid, delay_ns: delay.delay_ns };

@@ -1,7 +1,7 @@
 //! What happened when: figures in equal buckets of time, for charts. Its memory is bounded however long a program
 //! runs: when there are too many buckets, each two neighbors become one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use pollscope_recording::{Event, Nanos, TaskId};
 
@@ -52,7 +52,9 @@ pub struct Series {
     /// Long polls beyond those kept.
     pub stalls_not_kept: u64,
     open: BTreeMap<(TaskId, u64, Nanos), Nanos>,
-    singles: BTreeMap<(TaskId, u64), Nanos>,
+    singles: HashMap<(TaskId, u64), Nanos>,
+    /// The bucket that was looked for last: its beginning, its end, its number.
+    latest: (Nanos, Nanos, usize),
 }
 
 /// What one thread did.
@@ -108,7 +110,8 @@ impl Default for Series {
             stalls: Vec::new(),
             stalls_not_kept: 0,
             open: BTreeMap::new(),
-            singles: BTreeMap::new(),
+            singles: HashMap::new(),
+            latest: (0, 0, 0),
         }
     }
 }
@@ -144,9 +147,10 @@ impl Series {
             Event::Poll(poll) => {
                 self.busy(poll.tid, at, at.saturating_add(poll.duration_ns), poll.duration_ns);
                 let key = (poll.task, poll.tid);
-                if self.singles.len() < MOST_SINGLES || self.singles.contains_key(&key) {
-                    let sum = self.singles.entry(key).or_default();
+                if let Some(sum) = self.singles.get_mut(&key) {
                     *sum = sum.saturating_add(poll.duration_ns);
+                } else if self.singles.len() < MOST_SINGLES {
+                    self.singles.insert(key, poll.duration_ns);
                 }
             }
             Event::Stall(stall) if self.open.len() < MOST_STALLS => {
@@ -219,6 +223,10 @@ impl Series {
     fn bucket(&mut self, at: Nanos) -> usize {
         // A damaged recording may name any time: nothing lies behind what the clock has shown.
         let at = at.min(self.end);
+        let (from, to, index) = self.latest;
+        if (from..to).contains(&at) {
+            return index;
+        }
         while self.index(at) >= MOST_BUCKETS {
             self.width = self.width.saturating_mul(2);
             merge(&mut self.polls, |a, b| a.saturating_add(b));
@@ -233,7 +241,10 @@ impl Series {
                 pool.queued.merge();
             }
         }
-        self.index(at)
+        let index = self.index(at);
+        let from = self.start.saturating_add(self.width.saturating_mul(index as u64));
+        self.latest = (from, from.saturating_add(self.width), index);
+        index
     }
 
     fn lane(&mut self, tid: u64) -> Option<&mut Lane> {
@@ -269,6 +280,9 @@ impl Series {
         let (from, to) = (from.max(self.start), to.min(self.end));
         let last = self.bucket(to);
         let first = self.bucket(from).min(last);
+        if first == last {
+            return each(self, first, amount);
+        }
         let whole = u128::from(to.saturating_sub(from).max(1));
         let mut given = 0;
         for index in first..=last {

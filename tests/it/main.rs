@@ -27,6 +27,8 @@ mod learner;
 mod lineless;
 mod look_alikes;
 mod orders;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod programs;
 #[cfg(feature = "lab")]
 mod report;

@@ -54,7 +54,7 @@ fn imports(source: &str, prefixes: &[&str]) -> Vec<String> {
             }
         }
     }
-    for name in ["recording", "profile", "metrics", "collectors", "agent", "scenarios"] {
+    for name in ["recording", "profile", "metrics", "tally", "collectors", "agent", "scenarios"] {
         if code.contains(&format!("pollscope_{name}::")) {
             found.push(name.to_owned());
         }
@@ -122,6 +122,7 @@ fn floors_import_only_what_the_table_allows() {
         ("recording", "crates/recording/src"),
         ("profile", "crates/profile/src"),
         ("metrics", "crates/metrics/src"),
+        ("tally", "crates/tally/src"),
         ("collectors", "crates/collectors/src"),
         ("agent", "crates/agent/src"),
         ("scenarios", "scenarios"),

@@ -20,7 +20,8 @@ pub(crate) fn command(place: &Path) -> Command {
         .stdin(Stdio::null())
         .env_remove("POLLSCOPE")
         .env_remove("POLLSCOPE_TRACE")
-        .env_remove("POLLSCOPE_COLLECT");
+        .env_remove("POLLSCOPE_COLLECT")
+        .env_remove("POLLSCOPE_METRICS");
     command
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::tempdir;
 
 /// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pollscope that runs, and the lines it says.
 pub(crate) struct Watching {
@@ -23,8 +23,10 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    fn start(place: &Path, arguments: &[&str]) -> Watching {
+    pub(crate) fn start(place: &Path, arguments: &[&str]) -> Watching {
         let mut command = command(place);
+        // Where it pushes, it does so often.
+        command.env("OTEL_METRIC_EXPORT_INTERVAL", "100");
         command.args(arguments);
         Watching::of(command)
     }
@@ -39,7 +41,8 @@ impl Watching {
     /// The page's address, after it was told.
     fn metrics(&self) -> String {
         let line = until(&self.stderr, "metrics at http://");
-        line.trim_start_matches("metrics at http://").trim_end_matches("/metrics").to_owned()
+        let (_, address) = line.split_once("metrics at http://").unwrap();
+        address.trim_end_matches("/metrics").to_owned()
     }
 
     /// Ctrl-C; the exit status.
@@ -127,9 +130,15 @@ fn page(address: &str, parts: &[&str]) -> String {
 }
 
 /// A service that records to `folder` until it is killed.
-fn service(folder: &Path) -> Watching {
+pub(crate) fn service(folder: &Path) -> Watching {
+    service_with(folder, &[])
+}
+
+/// The same with more in its environment.
+fn service_with(folder: &Path, environment: &[(&str, &str)]) -> Watching {
     let mut command = Command::new(program("never_returns"));
-    command.env("POLLSCOPE", folder).env_remove("POLLSCOPE_TRACE").stdin(Stdio::null());
+    command.env("POLLSCOPE", folder).env_remove("POLLSCOPE_TRACE").env_remove("POLLSCOPE_METRICS").stdin(Stdio::null());
+    command.envs(environment.iter().copied());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
     Watching { child, stdout, stderr }
@@ -183,6 +192,41 @@ fn only_of_the_table(body: &str) {
             assert!(known || (label == "le" && name.ends_with("_bucket")), "{label} in {line}");
         }
     }
+}
+
+#[test]
+fn a_program_says_of_itself_what_a_watch_says_of_it() {
+    let place = tempdir().unwrap();
+    let watch = Watching::start(place.path(), &["watch", ".", "--metrics", "127.0.0.1:0"]);
+    let beside = watch.metrics();
+    let service = service_with(place.path(), &[("POLLSCOPE_METRICS", "127.0.0.1:0")]);
+    let inside = service.metrics();
+    let open = "pollscope_line_open_stalls{service=\"never_returns\",process=\"never_returns-";
+    let body = page(&inside, &[open]);
+    only_of_the_table(&body);
+    let line = body.lines().find(|line| line.starts_with(open)).unwrap();
+    assert!(line.contains("file=\"tests/programs/never_returns.rs\",line=\"") && line.ends_with("} 1"), "{line}");
+    // Every such line, with all its labels and its value, stands on both pages; on a busy machine after some looks, since
+    // then even the healthy task is late now and then.
+    let same =
+        ["process_info", "tasks_started_total", "live_tasks", "line_open_stalls", "stalls_total", "panics_total"];
+    let of = |address| {
+        let body = page(address, &[open]);
+        let is_same = |line: &&str| same.iter().any(|name| line.starts_with(&format!("pollscope_{name}{{")));
+        body.lines().filter(is_same).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let began = std::time::Instant::now();
+    loop {
+        let (own, watched) = (of(&inside), of(&beside));
+        if own == watched && own.len() > same.len() {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{own:#?}\n{watched:#?}");
+    }
+    // Each has what the other cannot know.
+    page(&beside, &["pollscope_finding_active{"]);
+    assert!(!body.contains("pollscope_finding_active{") && body.contains("pollscope_runtime_workers{"), "{body}");
+    assert_eq!(watch.interrupt(), Some(0));
 }
 
 #[test]

@@ -48,7 +48,11 @@ fn boards_and_rules_hold_against_services_that_run() {
     let elsewhere = tempfile::tempdir().unwrap();
     let own = ["run", "futurelock", "--seconds", "4", "--loop", "--metrics", "127.0.0.1:0"];
     let own = Running::start(elsewhere.path(), &own);
-    let targets = [watch.metrics(), own.metrics()];
+    // And one that serves metrics from inside, without a recording.
+    let inside = [("POLLSCOPE_METRICS", "127.0.0.1:0"), ("POLLSCOPE_TRACE", "1"), ("POLLSCOPE_SERVICE", "inside")];
+    let inside = inside.into_iter().chain([("SERVICE_SECONDS", "3600")]);
+    let inside = Running::start_in(place.path(), &["__scenario", "lock-cycle", "--cured"], inside);
+    let targets = [watch.metrics(), own.metrics(), inside.metrics()];
     let server = Server::start(place.path(), &rules(), &targets);
 
     let expected: BTreeSet<_> =

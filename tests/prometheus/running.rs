@@ -48,13 +48,23 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `pollscope ARGUMENTS` in the folder `place`.
     pub(crate) fn start(place: &Path, arguments: &[&str]) -> Running {
+        Running::start_in(place, arguments, [])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_in<'a>(
+        place: &Path,
+        arguments: &[&str],
+        environment: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Running {
         let said = place.join(format!("{}.said", arguments.join(" ").replace('/', "-")));
         let file = File::create(&said).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pollscope"));
         command.args(arguments).current_dir(place).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        for name in ["POLLSCOPE", "POLLSCOPE_TRACE", "POLLSCOPE_COLLECT"] {
+        for name in ["POLLSCOPE", "POLLSCOPE_TRACE", "POLLSCOPE_COLLECT", "POLLSCOPE_METRICS"] {
             command.env_remove(name);
         }
+        command.envs(environment);
         Running { child: command.spawn().unwrap(), said }
     }
 

@@ -3,6 +3,7 @@
 mod books;
 mod locks;
 mod orders;
+mod output;
 mod said_aside;
 mod samples;
 
@@ -12,12 +13,13 @@ use crate::hooks;
 use crate::idle::{self, IdleTasks};
 use crate::raw::{Raw, StaticPlace, What};
 use crate::self_wakes::Suspects;
-use crate::session::{self, Session};
+use crate::session::Session;
 use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
 use crate::stack::{Unwinder, generation, mapped};
 use crate::table::{Entry, Table};
 use crate::ticks::Keeper;
 use locks::Locks;
+use output::Output;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
 use said_aside::SaidAside;
@@ -37,7 +39,7 @@ const SETTLED: Nanos = 2_000_000;
 
 struct Drain {
     session: &'static Session,
-    writer: Writer,
+    output: Output,
     locks: Locks,
     suspects: Suspects,
     #[cfg(feature = "tracing")]
@@ -63,7 +65,6 @@ struct Drain {
     /// Of threads that have ended.
     past_dropped: u64,
     past_polls: u64,
-    failed: bool,
 }
 
 /// The drain's own thread, and whether it was called since it last looked.
@@ -81,13 +82,13 @@ pub(crate) fn call() {
 }
 
 /// Until the session ends; it began at `begun`.
-pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
+pub(crate) fn run(session: &'static Session, writer: Option<Writer>, begun: Nanos) {
     slots::set_quiet(true);
     without_signals();
     let _ = THREAD.set(std::thread::current());
     let mut drain = Drain {
         session,
-        writer,
+        output: Output::new(session, writer),
         locks: Locks::default(),
         suspects: Suspects::default(),
         #[cfg(feature = "tracing")]
@@ -106,7 +107,6 @@ pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
         second: begun,
         past_dropped: 0,
         past_polls: 0,
-        failed: false,
     };
     drain.introduce(begun);
     let mut ticks = Keeper::new(clock::exact);
@@ -132,17 +132,12 @@ pub(crate) fn run(session: &'static Session, writer: Writer, begun: Nanos) {
         }
     }
     drain.write(words::End { at: clock::now(), why: "exit".into() });
-    let failed = drain.failed;
-    if let Err(error) = drain.writer.finish()
-        && !failed
-    {
-        session::cannot_write(&error);
-    }
+    drain.output.finish();
 }
 
 /// Signals of the program are for its own threads. The one for a file that may not grow would even end it, for a write of
 /// ours.
-fn without_signals() {
+pub(crate) fn without_signals() {
     // SAFETY: all zero is a valid set, filled before it is used; it changes this thread alone.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
@@ -164,13 +159,7 @@ impl Drain {
             build_id: build_id.unwrap_or("").into(),
             wall_ns: clock::wall(),
             tokio: env!("POLLSCOPE_TOKIO_VERSION").into(),
-            sources: match self.session.tracing {
-                // Both come from parts of tokio that are compiled only then.
-                _ if cfg!(not(tokio_unstable)) => "watchdog",
-                true => "hooks,tracing,watchdog",
-                false => "hooks,watchdog",
-            }
-            .into(),
+            sources: self.session.sources().into(),
             level: if self.session.full { "full" } else { "summary" }.into(),
             segment: 0,
         });
@@ -226,10 +215,7 @@ impl Drain {
         if last || now.saturating_sub(self.second) >= SECOND {
             self.account(now);
         }
-        if !self.failed {
-            let flushed = self.writer.flush();
-            self.went(flushed);
-        }
+        self.output.flush();
     }
 
     /// What was noted before `now`, in order of time.
@@ -457,28 +443,19 @@ impl Drain {
         self.map_modules(now);
         self.write(words::Cost {
             at: now,
-            agent_cpu_ns: clock::own_cpu()
-                + self.session.watchdog_cpu.load(Ordering::Relaxed)
-                + self.writer.sealing_cpu_ns(),
+            agent_cpu_ns: clock::own_cpu() + self.session.watchdog_cpu.load(Ordering::Relaxed) + self.output.cpu_ns(),
             dropped: self.past_dropped + slots.iter().map(|slot| slot.dropped()).sum::<u64>(),
             polls: self.past_polls + slots.iter().map(|slot| slot.polls.load(Ordering::Relaxed)).sum::<u64>(),
         });
+        #[cfg(feature = "metrics")]
+        if let Some(figures) = session.figures.get() {
+            figures.hand_on(session);
+        }
         self.second = now;
     }
 
     fn write(&mut self, event: impl Into<Event>) {
-        if !self.failed {
-            let written = self.writer.write(&event.into());
-            self.went(written);
-        }
-    }
-
-    /// A recording that cannot be written ends, which is told once; the program goes on.
-    fn went(&mut self, written: std::io::Result<()>) {
-        if let Err(error) = written {
-            self.failed = true;
-            session::cannot_write(&error);
-        }
+        self.output.write(&event.into());
     }
 
     fn text(&mut self, text: &'static str) -> Text {

@@ -25,6 +25,9 @@
 //! unless `POLLSCOPE_COLLECT` names some of them and `POLLSCOPE_COLLECT_DIR` a folder. [`monitored`] gives futures names
 //! under which tokio-metrics measures them.
 //!
+//! Feature `metrics` adds metrics for Prometheus, served by the program itself where `POLLSCOPE_METRICS` says, with or
+//! without a recording: see the module `metrics`.
+//!
 //! With the tracing source a recording also says in which of the program's own spans, of level INFO and above, a task
 //! was stuck. `POLLSCOPE_SPANS` says what of them: `names` for their names alone, `numbers` (the default) for fields that
 //! are numbers or truth values too, `all` for texts too, cut at 64 bytes, and `off` for nothing. Texts are not the
@@ -43,6 +46,8 @@ mod heartbeat;
 mod hooks;
 #[cfg(feature = "tracing")]
 mod idle;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "tracing")]
 mod moment;
 mod monitored;

@@ -6,7 +6,7 @@ use crate::workers::Unhooked;
 use crate::{drain, watchdog};
 use pollscope_recording::{Event, Nanos, Writer, WriterOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -74,6 +74,9 @@ impl RuntimeState {
 }
 
 pub(crate) struct Session {
+    /// `<program>-<pid>-<start>`: the folder of its recording, and the name of the process in its metrics.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only the metrics ask"))]
+    pub(crate) name: String,
     pub(crate) slots: Mutex<Vec<Arc<Slot>>>,
     pub(crate) runtimes: Mutex<Vec<Arc<RuntimeState>>>,
     pub(crate) unhooked: Mutex<Vec<Unhooked>>,
@@ -91,6 +94,9 @@ pub(crate) struct Session {
     /// Some runtime of the program has our hooks.
     pub(crate) hooked: AtomicBool,
     pub(crate) watchdog_cpu: AtomicU64,
+    /// What is counted, once somebody wants it.
+    #[cfg(feature = "metrics")]
+    pub(crate) figures: OnceLock<crate::metrics::Figures>,
     threads: Mutex<Vec<(&'static AtomicBool, JoinHandle<()>)>>,
 }
 
@@ -110,35 +116,63 @@ pub(crate) fn get() -> Option<&'static Session> {
     SESSION.get().and_then(Option::as_ref).filter(|_| !FORKED.load(Ordering::Relaxed))
 }
 
-/// Begins the recording the environment asks for; dormant, and next to free, if it asks for none. A recording that
-/// cannot begin is told on stderr in one line and never disturbs the program.
+/// Begins what the environment asks for: a recording, metrics, or both; dormant, and next to free, if it asks for
+/// neither. A recording that cannot begin is told on stderr in one line and never disturbs the program.
 pub(crate) fn start_from_environment() -> Option<&'static Session> {
     SESSION.get_or_init(|| {
-        let parent = std::env::var_os("POLLSCOPE").filter(|value| !value.is_empty())?;
-        match Session::create(Path::new(&parent)) {
-            Ok((session, writer)) => {
-                PENDING_WRITER.lock().unwrap_or_else(PoisonError::into_inner).replace(writer);
-                Some(session)
-            }
-            Err(error) => {
-                complain(&format!(
-                    "cannot record into {}: {error}; the program runs on unobserved",
-                    Path::new(&parent).display()
-                ));
-                None
-            }
+        #[cfg(feature = "metrics")]
+        let counted = crate::metrics::is_wanted();
+        #[cfg(not(feature = "metrics"))]
+        let counted = false;
+        let name = process_name();
+        let parent = std::env::var_os("POLLSCOPE").filter(|value| !value.is_empty());
+        let writer = parent.and_then(|parent| {
+            let parent = Path::new(&parent);
+            let complained = |error: &std::io::Error| {
+                let rest = if counted { "it is only counted" } else { "the program runs on unobserved" };
+                complain(&format!("cannot record into {}: {error}; {rest}", parent.display()));
+            };
+            writer(&parent.join(&name)).inspect_err(complained).ok()
+        });
+        if writer.is_none() && !counted {
+            return None;
         }
+        let session = Session::new(name);
+        #[cfg(feature = "metrics")]
+        crate::metrics::begin(&session);
+        PENDING.lock().unwrap_or_else(PoisonError::into_inner).replace(Pending(writer));
+        Some(session)
     });
     let session = get()?;
-    let writer = PENDING_WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(writer) = writer {
+    let pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Pending(writer)) = pending {
         session.start_threads(writer);
+        #[cfg(feature = "metrics")]
+        crate::metrics::show_wanted(session);
     }
     Some(session)
 }
 
-/// The writer of a session whose threads have not started yet; they need the session to be in its place.
-static PENDING_WRITER: Mutex<Option<Writer>> = Mutex::new(None);
+/// Whether it is settled that nothing will be observed in this process.
+#[cfg(feature = "metrics")]
+pub(crate) fn is_dormant() -> bool {
+    SESSION.get().is_some_and(Option::is_none)
+}
+
+/// A session whose threads have not started yet: they need it to be in its place.
+struct Pending(Option<Writer>);
+
+static PENDING: Mutex<Option<Pending>> = Mutex::new(None);
+
+/// The writer of a recording in the folder `directory`.
+fn writer(directory: &Path) -> std::io::Result<Writer> {
+    let usual = WriterOptions::default();
+    let budget = std::env::var("POLLSCOPE_MAX_BYTES").ok().and_then(|bytes| bytes.parse().ok());
+    let max_bytes = budget.unwrap_or(usual.max_bytes);
+    // Only whole segments can go, and one that is being compressed is there twice for a moment.
+    let options = WriterOptions { max_bytes, segment_bytes: usual.segment_bytes.min(max_bytes / 4) };
+    Writer::create(directory, options)
+}
 
 fn not_observable_at(at: Nanos, what: &str) -> pollscope_recording::NotObservable {
     pollscope_recording::NotObservable { at, what: what.into() }
@@ -146,27 +180,21 @@ fn not_observable_at(at: Nanos, what: &str) -> pollscope_recording::NotObservabl
 
 /// The recording ends early.
 pub(crate) fn cannot_write(error: &std::io::Error) {
-    complain(&format!("cannot record any longer: {error}; the program runs on unobserved"));
+    complain(&format!("cannot record any longer: {error}; the program runs on unrecorded"));
 }
 
-/// The one place where the agent speaks: a recording that cannot begin or go on.
-fn complain(sentence: &str) {
+/// The one place where the agent speaks: what cannot begin or go on.
+pub(crate) fn complain(sentence: &str) {
     // A program may have closed its stderr: that is no reason to panic.
     let _ = writeln!(std::io::stderr(), "pollscope: {sentence}");
 }
 
 impl Session {
-    fn create(parent: &Path) -> std::io::Result<(Session, Writer)> {
-        let directory = parent.join(folder_name());
-        let usual = WriterOptions::default();
-        let budget = std::env::var("POLLSCOPE_MAX_BYTES").ok().and_then(|bytes| bytes.parse().ok());
-        let max_bytes = budget.unwrap_or(usual.max_bytes);
-        // Only whole segments can go, and one that is being compressed is there twice for a moment.
-        let options = WriterOptions { max_bytes, segment_bytes: usual.segment_bytes.min(max_bytes / 4) };
-        let writer = Writer::create(&directory, options)?;
+    fn new(name: String) -> Session {
         // SAFETY: the handler only stores to a static.
         unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-        let session = Session {
+        Session {
+            name,
             slots: Mutex::default(),
             runtimes: Mutex::default(),
             unhooked: Mutex::default(),
@@ -181,12 +209,23 @@ impl Session {
             tasks_seen: AtomicBool::new(false),
             hooked: AtomicBool::new(false),
             watchdog_cpu: AtomicU64::new(0),
+            #[cfg(feature = "metrics")]
+            figures: OnceLock::new(),
             threads: Mutex::default(),
-        };
-        Ok((session, writer))
+        }
     }
 
-    fn start_threads(&'static self, writer: Writer) {
+    /// What can be observed, as recordings and metrics say it.
+    pub(crate) fn sources(&self) -> &'static str {
+        match self.tracing {
+            // Both come from parts of tokio that are compiled only then.
+            _ if cfg!(not(tokio_unstable)) => "watchdog",
+            true => "hooks,tracing,watchdog",
+            false => "hooks,watchdog",
+        }
+    }
+
+    fn start_threads(&'static self, writer: Option<Writer>) {
         // Polls may come before the thread does, and belong to its first window.
         let begun = clock::now();
         let drain =
@@ -284,11 +323,17 @@ impl Session {
             // A panic in a thread of the agent is not the program's business.
             let _ = thread.join();
         }
+        #[cfg(feature = "metrics")]
+        crate::metrics::end();
     }
 }
 
-fn folder_name() -> PathBuf {
+fn process_name() -> String {
+    format!("{}-{}-{}", program_name(), std::process::id(), clock::wall() / 1_000_000)
+}
+
+/// The file name of the program.
+pub(crate) fn program_name() -> String {
     let exe = std::env::current_exe().unwrap_or_default();
-    let program = exe.file_name().map_or_else(|| "program".into(), |name| name.to_string_lossy().into_owned());
-    PathBuf::from(format!("{program}-{}-{}", std::process::id(), clock::wall() / 1_000_000))
+    exe.file_name().map_or_else(|| "program".into(), |name| name.to_string_lossy().into_owned())
 }

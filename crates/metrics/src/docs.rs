@@ -8,12 +8,15 @@ use crate::table::{Label, TABLE};
 /// The text of `docs/metrics.md`.
 pub fn markdown() -> String {
     let mut page = String::from(INTRODUCTION);
-    page.push_str("\n## Metrics\n\n| metric | type | unit | labels | what it says |\n|---|---|---|---|---|\n");
+    page.push_str(
+        "\n## Metrics\n\n| metric | from | type | unit | labels | what it says |\n|---|---|---|---|---|---|\n",
+    );
     for metric in TABLE {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{}`", label.name())).collect();
-        let (kind, unit, labels) = (metric.kind.word(), metric.unit, labels.join(", "));
+        let (from, kind, unit) = (metric.source.word(), metric.kind.word(), metric.unit);
         // Writing to a String cannot fail.
-        let _ = writeln!(page, "| `{}` | {kind} | {unit} | {labels} | {} |", metric.name, metric.help.trim());
+        let labels = labels.join(", ");
+        let _ = writeln!(page, "| `{}` | {from} | {kind} | {unit} | {labels} | {} |", metric.name, metric.help.trim());
     }
     page.push_str("\n## Labels\n\n| label | what it says | how many values |\n|---|---|---|\n");
     for label in Label::ALL {
@@ -31,11 +34,16 @@ pub fn markdown() -> String {
 const INTRODUCTION: &str = "\
 # Metrics
 
-`pollscope watch DIR --metrics ADDRESS` serves these at `http://ADDRESS/metrics`, in the text format of Prometheus.
+There are two sources, in the text format of Prometheus:
+
+- `pollscope watch DIR --metrics ADDRESS` serves them at `http://ADDRESS/metrics`, from the recordings of any number of processes, with what is found in them.
+- A program that links `pollscope-agent` with its feature `metrics` serves its own where `POLLSCOPE_METRICS=ADDRESS` says, with a recording or without one. It names no findings, but knows what tokio counts.
+
+The column *from* says which of them has a metric: `watch`, `program` or `both`. What both have is counted by the same code, so a process should be scraped from one of them only.
 This page is made from the table in `crates/metrics`; `UPDATE=1 cargo test --test it dashboards` writes it anew.
 
-Counters begin where the watch begins to read a recording, except for those that the agent itself counts since the start of its process: polls, dropped events and CPU time.
+Counters of a watch begin where it begins to read a recording, except for those that the agent itself counts since the start of its process: polls, dropped events and CPU time.
 A watch that is restarted begins anew, which `rate()` and `increase()` know how to read.
-The number of series is bounded, whatever the programs do: at most 64 processes, and in each of them at most 50 findings and 30 places of code a metric.
+The number of series is bounded, whatever the programs do: at most 64 processes, and in each of them at most 50 findings, 8 runtimes and 30 places of code a metric.
 A label's value has at most 200 characters.
 ";

@@ -8,13 +8,21 @@ use crate::table::{MOST_CHARACTERS, Metric, TABLE, Type};
 /// What one scrape shows. Series come out in the order of the table, then of their labels.
 #[derive(Debug, Default, Clone)]
 pub struct Exposition {
-    families: BTreeMap<usize, BTreeMap<Vec<String>, Value>>,
+    families: BTreeMap<usize, BTreeMap<Vec<String>, Series>>,
 }
 
-#[derive(Debug, Clone)]
-enum Value {
+/// The value of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Series {
+    /// Of a counter or a gauge.
     Single(f64),
-    Buckets { upper: Vec<(f64, u64)>, sum: f64 },
+    /// Of a histogram.
+    Buckets {
+        /// Upper bounds, ascending up to infinity, each with how many lie in its own bucket.
+        upper: Vec<(f64, u64)>,
+        /// The sum of all values.
+        sum: f64,
+    },
 }
 
 impl Exposition {
@@ -26,9 +34,9 @@ impl Exposition {
     /// has, is left out.
     pub fn add(&mut self, metric: &Metric, labels: &[&str], value: f64) {
         if let Some(family) = self.family(metric, labels) {
-            match family.entry(labels.iter().map(|value| clean(value)).collect()).or_insert(Value::Single(0.0)) {
-                Value::Single(sum) => *sum += value,
-                Value::Buckets { .. } => {}
+            match family.entry(labels.iter().map(|value| clean(value)).collect()).or_insert(Series::Single(0.0)) {
+                Series::Single(sum) => *sum += value,
+                Series::Buckets { .. } => {}
             }
         }
     }
@@ -37,14 +45,22 @@ impl Exposition {
     /// bound is infinity. Replaces a series that cannot be told apart.
     pub fn add_histogram(&mut self, metric: &Metric, labels: &[&str], upper: Vec<(f64, u64)>, sum: f64) {
         if let Some(family) = self.family(metric, labels) {
-            family.insert(labels.iter().map(|value| clean(value)).collect(), Value::Buckets { upper, sum });
+            family.insert(labels.iter().map(|value| clean(value)).collect(), Series::Buckets { upper, sum });
+        }
+    }
+
+    /// Every series: its metric, the values of its labels in the order of the table (an empty one is as good as none),
+    /// and its value.
+    pub fn each(&self, mut each: impl FnMut(&'static Metric, &[String], &Series)) {
+        for (metric, series) in self.families() {
+            series.iter().for_each(|(labels, value)| each(metric, labels, value));
         }
     }
 
     /// The text of a scrape.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        for (metric, series) in self.families.iter().filter_map(|(&at, series)| Some((TABLE.get(at)?, series))) {
+        for (metric, series) in self.families() {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP {} {}", metric.name, metric.help.trim());
             let _ = writeln!(text, "# TYPE {} {}", metric.name, metric.kind.word());
@@ -55,7 +71,7 @@ impl Exposition {
                     .zip(labels)
                     // An empty label is as good as none to Prometheus.
                     .filter(|(_, value)| !value.is_empty())
-                    .map(|(label, value)| format!("{}=\"{value}\"", label.name()))
+                    .map(|(label, value)| format!("{}=\"{}\"", label.name(), escaped(value)))
                     .collect();
                 write_series(&mut text, metric.name, &pairs, value);
             }
@@ -63,7 +79,11 @@ impl Exposition {
         text
     }
 
-    fn family(&mut self, metric: &Metric, labels: &[&str]) -> Option<&mut BTreeMap<Vec<String>, Value>> {
+    fn families(&self) -> impl Iterator<Item = (&'static Metric, &BTreeMap<Vec<String>, Series>)> {
+        self.families.iter().filter_map(|(&at, series)| Some((*TABLE.get(at)?, series)))
+    }
+
+    fn family(&mut self, metric: &Metric, labels: &[&str]) -> Option<&mut BTreeMap<Vec<String>, Series>> {
         let at = TABLE.iter().position(|known| known.name == metric.name)?;
         let fits = metric.labels.len() == labels.len();
         debug_assert!(fits, "{} has the labels {:?}", metric.name, metric.labels);
@@ -71,14 +91,14 @@ impl Exposition {
     }
 }
 
-fn write_series(text: &mut String, name: &str, pairs: &[String], value: &Value) {
+fn write_series(text: &mut String, name: &str, pairs: &[String], value: &Series) {
     let braces = |more: Option<String>| {
         let all: Vec<&str> = pairs.iter().chain(&more).map(String::as_str).collect();
         if all.is_empty() { String::new() } else { format!("{{{}}}", all.join(",")) }
     };
     let _ = match value {
-        Value::Single(value) => writeln!(text, "{name}{} {}", braces(None), number(*value)),
-        Value::Buckets { upper, sum } => {
+        Series::Single(value) => writeln!(text, "{name}{} {}", braces(None), number(*value)),
+        Series::Buckets { upper, sum } => {
             let mut count = 0;
             for (bound, own) in upper {
                 count += own;
@@ -101,18 +121,14 @@ fn number(value: f64) -> String {
     }
 }
 
-/// A label's value as it may stand between quotes: short, escaped, and without control characters.
+/// A label's value: short, and without control characters.
 fn clean(value: &str) -> String {
-    let mut clean = String::with_capacity(value.len());
-    for c in value.chars().take(MOST_CHARACTERS) {
-        match c {
-            '\\' => clean.push_str("\\\\"),
-            '"' => clean.push_str("\\\""),
-            c if c.is_control() => clean.push(' '),
-            c => clean.push(c),
-        }
-    }
-    clean
+    value.chars().take(MOST_CHARACTERS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A label's value as it may stand between quotes.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 impl Metric {

@@ -6,9 +6,11 @@
 mod class;
 mod docs;
 mod exposition;
+mod page;
 mod table;
 
 pub use class::{CLASSES, Class, class_of};
 pub use docs::markdown;
-pub use exposition::Exposition;
+pub use exposition::{Exposition, Series};
+pub use page::Page;
 pub use table::*;

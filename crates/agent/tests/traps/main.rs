@@ -16,6 +16,8 @@ mod dormant;
 mod ends;
 mod harness;
 mod hooks;
+#[cfg(feature = "metrics")]
+mod metered;
 mod record;
 mod runtimes;
 mod started;
@@ -34,6 +36,8 @@ fn main() -> std::process::ExitCode {
         (dormant::PROGRAMS, dormant::TESTS),
         (ends::PROGRAMS, ends::TESTS),
         (hooks::PROGRAMS, hooks::TESTS),
+        #[cfg(feature = "metrics")]
+        (metered::PROGRAMS, metered::TESTS),
         (runtimes::PROGRAMS, runtimes::TESTS),
         (started::PROGRAMS, started::TESTS),
         (stress::PROGRAMS, stress::TESTS),

@@ -72,7 +72,9 @@ pub fn record(program: &str) -> Run {
 /// Starts `program` with this environment and nothing of ours besides.
 pub fn start(program: &str, folder: tempfile::TempDir, environment: &[(&str, &str)]) -> Run {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    for name in ["POLLSCOPE", "POLLSCOPE_TRACE", "POLLSCOPE_LEVEL", "POLLSCOPE_SPANS", "RUST_BACKTRACE"] {
+    for name in
+        ["POLLSCOPE", "POLLSCOPE_TRACE", "POLLSCOPE_LEVEL", "POLLSCOPE_SPANS", "POLLSCOPE_METRICS", "RUST_BACKTRACE"]
+    {
         command.env_remove(name);
     }
     command.env(PROGRAM, program).envs(environment.iter().copied());
@@ -128,6 +130,23 @@ impl Run {
             }
             let ended = self.child.try_wait().unwrap();
             assert!(started.elapsed() < NEVER && ended.is_none(), "the program never said {name}: {ended:?} {text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for a line on stderr that begins with this, after our name.
+    #[cfg(feature = "metrics")]
+    pub fn complained(&mut self, beginning: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let text = self.stderr.0.lock().unwrap().clone();
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            let mut own = whole.filter_map(|line| line.strip_prefix("pollscope: "));
+            if let Some(line) = own.find(|line| line.starts_with(beginning)) {
+                return line.to_owned();
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(started.elapsed() < NEVER && ended.is_none(), "{beginning} was never said: {ended:?} {text}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -7,14 +7,14 @@ use pollscope_recording::Place;
 
 /// Places in the order in which they came; those beyond the bound share the last number.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     numbers: HashMap<Place, usize>,
     labels: Vec<(String, String)>,
 }
 
 impl Places {
     /// The number of a place, at most [`MOST_PLACES`].
-    pub(super) fn number(&mut self, place: &Place) -> usize {
+    pub(crate) fn number(&mut self, place: &Place) -> usize {
         if let Some(&number) = self.numbers.get(place) {
             return number;
         }
@@ -28,13 +28,13 @@ impl Places {
     }
 
     /// The values of the labels `file` and `line`.
-    pub(super) fn labels(&self, number: usize) -> (&str, &str) {
+    pub(crate) fn labels(&self, number: usize) -> (&str, &str) {
         self.labels.get(number).map_or(("other", ""), |(file, line)| (file, line))
     }
 }
 
 /// A file of a library without the path to where cargo keeps it, which differs from machine to machine.
-pub(super) fn short(file: &str) -> &str {
+pub fn short(file: &str) -> &str {
     let library = file.split_once("/registry/src/").and_then(|(_, path)| path.split_once('/'));
     library.map_or(file, |(_, path)| path)
 }
