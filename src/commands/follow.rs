@@ -83,7 +83,7 @@ impl<'a> Live<'a> {
         };
         self.stuck = diagnosis.findings.iter().any(going_on);
         for finding in diagnosis.findings.iter().filter(|finding| self.tell && finding.severity >= Severity::Warning) {
-            let at = finding.culprit.at.as_ref().map(|at| (&at.file, at.line));
+            let at = finding.culprit.at.as_ref().map(|at| (&at.file, at.line, &at.function));
             if self.told.insert(format!("{} {at:?}", finding.kind)) {
                 let seconds = self.started.elapsed().as_secs_f64();
                 progress.note(&report::text::line(finding, seconds, terminal::note_columns()));

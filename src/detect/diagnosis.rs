@@ -186,9 +186,9 @@ pub struct TaskRef {
 /// A place in source code.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Location {
-    /// Relative to the compilation directory when under it, else absolute.
+    /// Relative to the compilation directory when under it, else absolute; empty if the program has no line tables.
     pub file: String,
-    /// From 1.
+    /// From 1; 0 if the program has no line tables: then the function is known alone.
     pub line: u32,
     /// Whose code it is.
     #[serde(rename = "crate")]

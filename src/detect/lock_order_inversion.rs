@@ -134,8 +134,8 @@ fn is_told(finding: &Finding, way: &Inversion, told: &[Told<'_>]) -> bool {
     locks || spots.into_iter().any(|spot| lines.contains(&spot))
 }
 
-fn spot(at: &Location) -> (&str, u32) {
-    (at.file.as_str(), at.line)
+fn spot(at: &Location) -> String {
+    place::line(Some(at))
 }
 
 fn finding(model: &Model, thresholds: &Thresholds, count: u64, way: &Inversion, told: Vec<Told<'_>>) -> Finding {

@@ -9,7 +9,7 @@ use crate::symbols;
 /// What a stack says about who is to blame.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blame {
-    /// The innermost line of the program itself.
+    /// The innermost line of the program itself; its function alone where there are no line tables.
     pub(super) at: Option<Location>,
     /// The library function called there.
     pub(super) call: Option<String>,
@@ -23,20 +23,32 @@ pub(super) struct Blame {
 
 /// Reads a stack, innermost frame first.
 pub(super) fn blame(frames: &[symbols::Frame]) -> Blame {
-    let user = frames.iter().position(|frame| !frame.library && frame.line.is_some());
+    let user = own(frames);
     let below = frames.get(..user.unwrap_or(0)).unwrap_or_default();
     let call = below.iter().rev().find(|frame| !noise(&frame.function)).map(|frame| plain(&frame.function));
     Blame {
-        at: user.and_then(|index| frames.get(index)).map(|frame| Location {
-            file: frame.file.clone().unwrap_or_default(),
-            line: frame.line.unwrap_or(0),
-            krate: frame.krate.clone(),
-            function: Some(plain(&frame.function)),
-        }),
+        at: user.and_then(|index| frames.get(index)).map(spot),
         call,
         stack: frames.iter().map(shown).collect(),
         panicking: frames.iter().any(|frame| frame.function.contains("panic_with_hook")),
         handed_off: frames.iter().any(hands_off),
+    }
+}
+
+/// The innermost frame of the program itself: one with a line, or else one that is known by its name alone.
+pub(super) fn own(frames: &[symbols::Frame]) -> Option<usize> {
+    let nameless = |frame: &symbols::Frame| frame.library || frame.file.is_some();
+    let lined = frames.iter().position(|frame| !frame.library && frame.line.is_some());
+    lined.or_else(|| frames.iter().position(|frame| !nameless(frame)))
+}
+
+/// A frame as a place.
+pub(super) fn spot(frame: &symbols::Frame) -> Location {
+    Location {
+        file: frame.file.clone().unwrap_or_default(),
+        line: frame.line.unwrap_or(0),
+        krate: frame.krate.clone(),
+        function: Some(plain(&frame.function)),
     }
 }
 
@@ -116,7 +128,11 @@ pub(super) fn task_label(model: &Model, id: TaskId) -> String {
     }
 }
 
-/// `file:line`, or words saying that it is not known.
+/// `file:line`, or the function where no line is known, or words saying that nothing is.
 pub(super) fn line(at: Option<&Location>) -> String {
-    at.map_or_else(|| "an unknown line".to_owned(), |at| format!("{}:{}", at.file, at.line))
+    match at {
+        Some(Location { line: 0, function: Some(function), .. }) => format!("`{function}`"),
+        Some(at) => format!("{}:{}", at.file, at.line),
+        None => "an unknown line".to_owned(),
+    }
 }

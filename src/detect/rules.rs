@@ -6,8 +6,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Finding;
 use super::stalls::{Call, Calls, Class, Function, When, matches};
+use super::{Finding, place};
 
 /// What is known beside the detectors' own tables.
 #[derive(Debug, Clone, Default)]
@@ -114,7 +114,7 @@ impl Rules {
         for accepted in &self.accepted {
             for finding in findings.extract_if(.., |finding| accepted.is(finding)) {
                 let at = finding.culprit.at.as_ref();
-                let place = at.map_or_else(String::new, |at| format!(" at {}:{}", at.file, at.line));
+                let place = at.map_or_else(String::new, |at| format!(" at {}", place::line(Some(at))));
                 let call = finding.culprit.call.as_ref().map_or_else(String::new, |call| format!(" `{call}`"));
                 let why = accepted.why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
                 notes.push(format!(

@@ -79,7 +79,7 @@ fn whole(page: &mut Page, finding: &Finding) {
     let culprit = &finding.culprit;
     if let Some(at) = &culprit.at {
         let mut pieces = vec![Text::styled(BOLD, &words::spot(at))];
-        pieces.extend(at.function.as_ref().map(|function| Text::plain("in ").and(words::function(function))));
+        pieces.extend(words::function_at(at).map(|function| Text::plain("in ").and(function)));
         pieces.extend(culprit.call.as_ref().map(|call| Text::plain("calls ").and(call)));
         beside_or_below(page, "where", &pieces);
     }
@@ -137,7 +137,7 @@ fn idle(page: &mut Page, diagnosis: &Diagnosis) {
         let mut pieces = vec![Text::plain(&words::idle(group))];
         if let Some(at) = &group.at {
             pieces.push(Text::plain("at ").with(BOLD, &words::spot(at)));
-            pieces.extend(at.function.as_ref().map(|function| Text::plain("in ").and(words::function(function))));
+            pieces.extend(words::function_at(at).map(|function| Text::plain("in ").and(function)));
         } else if let Some(at) = group.examples.first().and_then(|task| task.spawned_at.as_ref()) {
             pieces.push(Text::plain("spawned at ").and(&words::spot(at)));
         }

@@ -115,9 +115,17 @@ pub(super) fn bytes(value: u64) -> String {
     }
 }
 
-/// `file:line`.
+/// `file:line`, or the function where the program has no line tables.
 pub(super) fn spot(at: &Location) -> String {
+    if let Some(name) = at.function.as_ref().filter(|_| at.line == 0) {
+        return function(name).to_owned();
+    }
     format!("{}:{}", at.file, at.line)
+}
+
+/// The function of a place, where its spot is a line.
+pub(super) fn function_at(at: &Location) -> Option<&str> {
+    at.function.as_deref().filter(|_| at.line > 0).map(function)
 }
 
 /// A task by its name, its future or its number.

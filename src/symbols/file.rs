@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use addr2line::{Loader, gimli};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache, SegmentFlags};
 
+use super::libraries::Libraries;
 use super::{Frame, OBSERVER, observer, owner};
 
 /// An opened file.
@@ -14,6 +15,8 @@ pub(super) struct Binary {
     roots: Vec<String>,
     /// Where the agent's sources lay: what is inlined into its functions stands on stacks under short names.
     observer: Option<String>,
+    /// Where there are no line tables: whose functions are not the program's own.
+    libraries: Option<Libraries>,
 }
 
 impl Binary {
@@ -48,7 +51,8 @@ impl Binary {
         let note = (!lines && !system).then(|| {
             format!("{path} has no line tables: build with debug = \"line-tables-only\" in the profile to see files and lines")
         });
-        (Some(Binary { loader, roots, observer }), note)
+        let libraries = if lines || system { None } else { Libraries::of(&object) };
+        (Some(Binary { loader, roots, observer, libraries }), note)
     }
 
     /// The frames at one address of the file's own numbering.
@@ -92,6 +96,8 @@ impl Binary {
 
     fn frame(&self, function: String, path: Option<&str>, line: Option<u32>) -> Frame {
         let (krate, library) = owner(path, &function);
+        let own = |krate: &String| self.libraries.as_ref().is_some_and(|libraries| !libraries.hold(krate));
+        let library = library && !(path.is_none() && krate.as_ref().is_some_and(own));
         let observes = path.zip(self.observer.as_ref()).is_some_and(|(path, sources)| path.starts_with(sources));
         let krate = if observes { Some(OBSERVER.to_owned()) } else { krate };
         // The agent stands on the program's stacks, but it is never what the program does.

@@ -1,6 +1,7 @@
 //! From addresses to functions and lines. The only reader of binaries.
 
 mod file;
+mod libraries;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};

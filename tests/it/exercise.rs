@@ -89,21 +89,6 @@ fn the_diagnosis_is_graded_apart() {
 }
 
 #[test]
-fn more_blocking_threads_are_no_fix() {
-    let learner = Learner::new();
-    learner.says(&["start", "late-hymn"]);
-    let main = "late-hymn/src/main.rs";
-    let shipped = learner.file(main);
-    let widened = shipped.replace("max_blocking_threads = 4", "max_blocking_threads = 64");
-    assert_ne!(widened, shipped);
-    for text in [widened, shipped.replace(", max_blocking_threads = 4", "")] {
-        learner.write(main, &text);
-        let said = learner.says(&["check", "late-hymn"]);
-        assert!(said.status == Some(1) && said.stdout.contains("the runtime is another one"), "{said:?}");
-    }
-}
-
-#[test]
 fn a_damaged_progress_file_is_one_sentence() {
     let learner = Learner::new();
     fs::create_dir_all(learner.progress().parent().unwrap()).unwrap();

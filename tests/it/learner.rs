@@ -7,6 +7,7 @@ use pollscope_scenarios::Scenario;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use tempfile::{TempDir, tempdir};
 use toml::Value;
@@ -35,15 +36,20 @@ impl Learner {
         self.desk.path().join("data/pollscope/progress.toml")
     }
 
-    pub(crate) fn says(&self, arguments: &[&str]) -> Said {
-        let output = command(self.desk.path())
+    /// `pollscope exercise ARGUMENTS`.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command(self.desk.path());
+        command
             .arg("exercise")
             .args(arguments)
             .env("XDG_DATA_HOME", self.desk.path().join("data"))
             .env("POLLSCOPE_EXERCISES", Path::new(env!("CARGO_TARGET_TMPDIR")).join("exercises"))
-            .env_remove("POLLSCOPE_PROGRESS")
-            .output()
-            .unwrap();
+            .env_remove("POLLSCOPE_PROGRESS");
+        command
+    }
+
+    pub(crate) fn says(&self, arguments: &[&str]) -> Said {
+        let output = self.command(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Said { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -64,8 +70,12 @@ impl Learner {
         fs::read_to_string(self.desk.path().join(name)).unwrap()
     }
 
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.desk.path().join(name)
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.desk.path().join(name), text).unwrap();
+        fs::write(self.path(name), text).unwrap();
     }
 }
 
@@ -78,24 +88,24 @@ pub(crate) fn place(text: &str, part: &str) -> String {
 
 /// Replaces what stands exactly once.
 #[track_caller]
-fn replaced(text: &str, old: &str, new: &str) -> String {
+pub(crate) fn replaced(text: &str, old: &str, new: &str) -> String {
     assert_eq!(text.matches(old).count(), 1, "{old}");
     text.replace(old, new)
 }
 
 /// What only the author of an exercise knows.
-struct Solution {
-    name: String,
+pub(crate) struct Solution {
+    pub(crate) name: String,
     scenario: Scenario,
     /// The kind, a piece of the line, and the task of each fault; none if the program is not to blame.
     faults: Vec<[String; 3]>,
     /// The service, mended.
-    main: String,
+    pub(crate) main: String,
     /// The service with the first remedy that comes to mind, and what is said of it.
     first_try: Option<(String, String)>,
 }
 
-fn solutions() -> Vec<Solution> {
+pub(crate) fn solutions() -> Vec<Solution> {
     let ordinary = pollscope_scenarios::all().iter().map(|scenario| (scenario, None));
     let lessons = pollscope_scenarios::lessons().iter().map(|lesson| (&lesson.scenario, lesson.first_try_source));
     ordinary.chain(lessons).map(|(scenario, first_try)| solution(scenario, first_try)).collect()
@@ -250,6 +260,43 @@ fn no_cheat_solves_an_exercise() {
     assert!(learner.file(workload).contains("CLIENTS: u64 = 0"), "the learner's files are the learner's");
     let again = learner.checks(&["check", "slow-quotes"]);
     assert!(again.status == Some(0) && again.stdout.contains("right, as said before"), "{again:?}");
+}
+
+/// Wherever the bound is raised: what counts is how many threads there are.
+#[test]
+fn more_blocking_threads_are_no_fix() {
+    let _alone = ALONE.lock();
+    let learner = Learner::new();
+    let main = "late-hymn/src/main.rs";
+    learner.says(&["start", "late-hymn"]);
+    let shipped = learner.file(main);
+    let attribute = "#[pollscope_agent::main(worker_threads = 2, max_blocking_threads = 4)]\n";
+    let by_hand = "fn main() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().worker_threads(2).max_blocking_threads(64);
+    let agent = pollscope_agent::init_for_main(&mut builder, \"multi_thread\", 2, false);
+    builder.build().expect(\"a runtime\").block_on(agent.root(service()));
+}
+";
+    let hidden = replaced(&replaced(&shipped, attribute, ""), "async fn main()", "async fn service()") + by_hand;
+    let beside = "static BESIDE: std::sync::LazyLock<tokio::runtime::Runtime> =
+    std::sync::LazyLock::new(|| tokio::runtime::Runtime::new().expect(\"a runtime\"));
+";
+    let beside = replaced(&shipped, "tokio::task::spawn_blocking(", "BESIDE.spawn_blocking(") + beside;
+    let cheats = [
+        (
+            "no bound",
+            replaced(&shipped, ", max_blocking_threads = 4", ""),
+            "blocking threads, and it was shipped with 4",
+        ),
+        ("a bound elsewhere", hidden, "blocking threads, and it was shipped with 4"),
+        ("a pool elsewhere", beside, "the runtime is another one"),
+    ];
+    for (cheat, text, complaint) in cheats {
+        learner.write(main, &text);
+        let said = learner.says(&["check", "late-hymn"]);
+        assert!(said.status == Some(1) && said.stdout.contains(complaint), "{cheat}: {said:?}");
+    }
 }
 
 /// A wait that ends after a while is still a wait for oneself.

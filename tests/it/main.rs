@@ -10,15 +10,21 @@ mod closures;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod collect;
 mod dashboards;
+#[cfg(feature = "lab")]
+mod databases;
 mod decoys;
 #[cfg(feature = "lab")]
 mod exercise;
+#[cfg(feature = "lab")]
+mod exercise_watch;
 #[cfg(all(feature = "lab", feature = "collect"))]
 mod flame;
 mod freed;
 mod idle;
 #[cfg(feature = "lab")]
 mod learner;
+#[cfg(feature = "lab")]
+mod lineless;
 mod look_alikes;
 mod many;
 mod orders;

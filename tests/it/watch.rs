@@ -27,7 +27,12 @@ impl Watching {
         let mut command = command(place);
         // Where it pushes, it does so often.
         command.env("OTEL_METRIC_EXPORT_INTERVAL", "100");
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments);
+        Watching::of(command)
+    }
+
+    pub(crate) fn of(mut command: Command) -> Watching {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Watching { child, stdout, stderr }
@@ -41,8 +46,22 @@ impl Watching {
     }
 
     /// Ctrl-C; the exit status.
-    pub(crate) fn interrupt(mut self) -> Option<i32> {
+    pub(crate) fn interrupt(self) -> Option<i32> {
         signal(&self.child, libc::SIGINT);
+        self.ended()
+    }
+
+    /// Ctrl-C, and all that was said up to the end.
+    #[cfg(feature = "lab")]
+    pub(crate) fn interrupted(mut self) -> crate::tool::Said {
+        signal(&self.child, libc::SIGINT);
+        let status = self.child.wait().unwrap().code();
+        let rest = |lines: &Receiver<String>| lines.iter().collect::<Vec<_>>().join("\n");
+        crate::tool::Said { status, stdout: rest(&self.stdout), stderr: rest(&self.stderr) }
+    }
+
+    /// The exit status, once it has come to its end by itself.
+    pub(crate) fn ended(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }

@@ -3,6 +3,7 @@
 use crate::commands::Failure;
 use crate::commands::terminal::Progress;
 use std::env;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -25,6 +26,10 @@ pub(super) fn build(folder: &Path, target: &Path, name: &str) -> Result<Built, F
     drop(progress);
     if output.status.success() {
         return Ok(Built::Program(target.join("debug").join(name)));
+    }
+    // Ctrl-C reaches all programs of a terminal.
+    if let Some(signal) = output.status.signal() {
+        return Err(Failure::new(format!("cargo was ended by signal {signal}; the program is not built")));
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let quiet = |line: &&str| {

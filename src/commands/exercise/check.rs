@@ -8,6 +8,7 @@ use super::project::{MAIN, Project, sources};
 use super::work::Work;
 use super::{debrief, place};
 use crate::commands::folder::Folder;
+use crate::commands::interrupt::listen;
 use crate::commands::learn::CheckOptions;
 use crate::commands::observe::{Outcome, Plan, observe};
 use crate::commands::{FINDINGS, Failure, HEALTHY, terminal};
@@ -18,6 +19,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a service works in a check.
@@ -132,19 +134,15 @@ pub(super) fn learners(exercise: &Exercise, folder: &Path) -> Result<Result<Proj
         if file == Path::new(MAIN) && text == code.text(MAIN) {
             return Ok(Err("src/main.rs is as it was shipped".to_owned()));
         }
-        if file == Path::new(MAIN) && runtime(code.text(MAIN)).is_some_and(|shipped| runtime(&text) != Some(shipped)) {
-            let complaint =
-                "the runtime is another one (number of blocking threads); mend the fault rather than the machine";
-            return Ok(Err(complaint.to_owned()));
-        }
         code.put(&file, text);
     }
     Ok(Ok(code))
 }
 
-/// The runtime of a program that bounds its blocking threads, as its source says: no recording tells the bound.
-fn runtime(main: &str) -> Option<&str> {
-    main.lines().find(|line| line.starts_with("#[pollscope_agent::main(") && line.contains("max_blocking_threads"))
+/// How many blocking threads a program of ours has at most, if its attribute says so.
+pub(super) fn blocking_threads(main: &str) -> Option<u64> {
+    let (_, bound) = main.split_once("max_blocking_threads = ")?;
+    bound.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// What is still to be done, each as one sentence; nothing if the program is mended.
@@ -158,6 +156,8 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
     };
     let (mut outcome, mut work, mut complaints) = match settled(exercise, &mine) {
         Ok(run) => run,
+        // Half a check says nothing of the program.
+        Err(failure) if listen()?.load(Ordering::Relaxed) => return Err(failure),
         // Nothing was recorded, or nothing could be read: the program's doing.
         Err(failure) => return Ok(vec![failure.to_string()]),
     };
@@ -168,6 +168,7 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
     let scenario = exercise.scenario;
     let source = if exercise.innocent() { scenario.fault_source } else { scenario.cure_source };
     let cure = Project::solved(exercise, source)?;
+    let bound = blocking_threads(Project::code(exercise, scenario.fault_source)?.text(MAIN));
     let Built::Program(twin) = built(exercise, &cure, "mended")? else {
         return Err(Failure::new(format!(
             "the mended program of {} does not build; this is our fault, not yours",
@@ -180,7 +181,7 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
             complaints = vec!["the machine is too busy to compare with the mended program; try again".to_owned()];
             continue;
         }
-        complaints = work.complaints(&theirs);
+        complaints = work.complaints(&theirs, bound);
         // A decoy may be of the same kind, and is in both.
         let left = |fault: &Fault| of_kind(fault, &outcome, Severity::Info) > of_kind(fault, &mended, Severity::Info);
         if exercise.faults.iter().any(left) {
@@ -193,7 +194,7 @@ pub(super) fn judge(exercise: &Exercise, code: &Project) -> Result<Vec<String>, 
         if unsure {
             complaints.push("the machine is too busy to be sure; try again".to_owned());
         }
-        if look == LOOKS || exercise.innocent() || !(unsure || faint || work.only_slow(&theirs)) {
+        if look == LOOKS || exercise.innocent() || !(unsure || faint || work.only_slow(&theirs, bound)) {
             break;
         }
         // A neighbor may have had the machine for a while: measure both again.

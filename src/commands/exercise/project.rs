@@ -123,7 +123,8 @@ impl Project {
     }
 }
 
-/// The Rust files in `src` of the project in `folder`, by their path in the project.
+/// The Rust files in `src` of the project in `folder`, by their path in the project. Not the hidden ones: an editor keeps
+/// locks and copies there, and cargo does not read them.
 pub(super) fn sources(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let (mut found, mut open) = (Vec::new(), vec![PathBuf::from("src")]);
     while let Some(inside) = open.pop() {
@@ -132,6 +133,9 @@ pub(super) fn sources(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         for entry in fs::read_dir(&path).map_err(cannot)? {
             let entry = entry.map_err(cannot)?;
             let file = inside.join(entry.file_name());
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
             if entry.file_type().map_err(cannot)?.is_dir() {
                 open.push(file);
             } else if file.extension().is_some_and(|extension| extension == "rs") {

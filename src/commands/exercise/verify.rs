@@ -1,6 +1,6 @@
 //! `pollscope exercise verify`: are the exercises fit to be solved?
 
-use super::check::{judge, observed};
+use super::check::{blocking_threads, judge, observed};
 use super::content::{self, Exercise};
 use super::hint::hints;
 use super::project::{MAIN, Project, WORKLOAD};
@@ -62,6 +62,9 @@ fn read(exercise: &Exercise) -> Result<Vec<String>, Failure> {
         if !main.contains(&named) && !workload.contains(&named) && task != "main" {
             wrong.push(format!("there is no function `{task}`, whose task is to blame"));
         }
+    }
+    if main.contains("max_blocking_threads") && blocking_threads(main).is_none() {
+        wrong.push(format!("{MAIN} does not say plainly how many blocking threads there are"));
     }
     let kinds = exercise.faults.iter().map(|fault| fault.kind.as_str());
     let telling: Vec<_> = kinds.chain([exercise.kind.as_str(), exercise.scenario.name]).collect();

@@ -46,6 +46,10 @@ pub(super) struct Work {
     polls: u64,
     /// Flavor and workers of each runtime.
     runtimes: Vec<(String, u64)>,
+    /// Most threads that the blocking pool of a runtime was seen with.
+    pool: u64,
+    /// Most threads at a time that work for no runtime the agent knows.
+    others: u64,
     /// How it was seen.
     sources: Vec<String>,
     /// What could not be seen.
@@ -58,6 +62,7 @@ impl Work {
         let log = fs::read_to_string(folder.join("program.log"))
             .map_err(|error| Failure::cannot("read what the program printed", error))?;
         let (mut places, mut polls) = (HashMap::new(), HashMap::<_, u64>::new());
+        let (mut pool, mut others) = (0, 0);
         for path in find_recordings(&folder.join("recording")) {
             let recording = Recording::open(&path).map_err(|error| Failure::new(error.to_string()))?;
             recording.for_each(|event| match event {
@@ -65,6 +70,8 @@ impl Work {
                     places.insert(task.task, task.spawned.line);
                 }
                 Event::Polls(window) => *polls.entry(window.task).or_default() += window.polls,
+                Event::BlockingPool(seen) => pool = pool.max(seen.threads),
+                Event::Foreign(seen) => others = others.max(seen.threads),
                 _ => {}
             });
         }
@@ -79,6 +86,8 @@ impl Work {
             tasks,
             polls: diagnosis.observer.polls,
             runtimes,
+            pool,
+            others,
             sources: diagnosis.observer.sources.clone(),
             unseen: diagnosis.not_observable.clone(),
         })
@@ -93,8 +102,8 @@ impl Work {
     }
 
     /// What keeps this from being the work that `twin` did, each as one sentence. Only ratios: a slow machine is slow
-    /// for both.
-    pub(super) fn complaints(&self, twin: &Work) -> Vec<String> {
+    /// for both. `bound` is how many blocking threads the program was shipped with, if it says so.
+    pub(super) fn complaints(&self, twin: &Work, bound: Option<u64>) -> Vec<String> {
         let mut said = Vec::new();
         if self.sources != twin.sources || self.unseen.iter().any(|one| !twin.unseen.contains(one)) {
             said.push("the agent sees less of your program than of the mended one; let it watch as before".to_owned());
@@ -104,6 +113,9 @@ impl Work {
                 "the runtime is another one (flavor or number of workers); mend the fault rather than the machine"
                     .to_owned(),
             );
+        }
+        if let Some(bound) = bound {
+            said.extend(self.more_threads(twin, bound));
         }
         let requests = match &self.figures[..] {
             [] => {
@@ -154,9 +166,22 @@ impl Work {
         said
     }
 
+    /// That a program does on more threads what it was to do on no more than `bound` blocking ones. No event tells the
+    /// bound, but threads beyond it do, wherever it was raised. A thread or two of its own are a remedy, as many again as
+    /// there are blocking ones are another pool.
+    fn more_threads(&self, twin: &Work, bound: u64) -> Option<String> {
+        let beside = self.others.saturating_sub(twin.others);
+        let has = match (self.pool > bound, beside > bound) {
+            (true, _) => format!("{} blocking threads, and it was shipped with {bound}", self.pool),
+            (_, true) => format!("{beside} threads beside it, more than the {bound} of its pool"),
+            _ => return None,
+        };
+        Some(format!("the runtime is another one ({has}); mend the fault rather than the machine"))
+    }
+
     /// Whether every complaint may be the machine's: too little was done for a moment.
-    pub(super) fn only_slow(&self, twin: &Work) -> bool {
-        let said = self.complaints(twin);
+    pub(super) fn only_slow(&self, twin: &Work, bound: Option<u64>) -> bool {
+        let said = self.complaints(twin, bound);
         let slow = |said: &String| said.contains(FEWER) || said.contains(LESS);
         self.figures().is_some_and(|figures| figures.conserved) && !said.is_empty() && said.iter().all(slow)
     }
@@ -185,6 +210,8 @@ mod tests {
             tasks: tasks.iter().map(|(line, polls)| (*line, polls.to_vec())).collect(),
             polls: 5000,
             runtimes: vec![("multi_thread".to_owned(), 2)],
+            pool: 4,
+            others: 0,
             sources: vec!["hooks".to_owned(), "tracing".to_owned()],
             unseen: Vec::new(),
         }
@@ -194,14 +221,14 @@ mod tests {
 
     #[track_caller]
     fn complains(work: &Work, part: &str) {
-        let said = work.complaints(&self::work(1000, true, TWIN));
+        let said = work.complaints(&self::work(1000, true, TWIN), Some(4));
         assert!(said.len() == 1 && said[0].contains(part), "{said:?}");
     }
 
     #[test]
     fn the_same_work_passes() {
         let ours = work(800, true, &[(10, &[20, 30]), (20, &[300, 300, 300])]);
-        assert_eq!(ours.complaints(&work(1000, true, TWIN)), [""; 0]);
+        assert_eq!(ours.complaints(&work(1000, true, TWIN), Some(4)), [""; 0]);
     }
 
     #[test]
@@ -225,6 +252,15 @@ mod tests {
         let mut widened = work(900, true, TWIN);
         widened.runtimes[0].1 = 64;
         complains(&widened, "the runtime is another one");
+        let mut deepened = work(900, true, TWIN);
+        deepened.pool = 7;
+        complains(&deepened, "7 blocking threads, and it was shipped with 4");
+        let mut aside = work(900, true, TWIN);
+        aside.others = 4;
+        assert_eq!(aside.complaints(&work(1000, true, TWIN), Some(4)), [""; 0], "some threads of its own");
+        aside.others = 5;
+        complains(&aside, "5 threads beside it, more than the 4 of its pool");
+        assert_eq!(deepened.complaints(&work(1000, true, TWIN), None), [""; 0], "nothing was promised");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a task awaits, by the functions of tokio's that registered its waker.
 
+use crate::detect::place;
 use crate::symbols::Frame;
 
 /// What a task awaits at one place.
@@ -78,7 +79,7 @@ pub(super) fn leaf(frames: &[Frame]) -> Leaf {
     if frames.is_empty() {
         return Leaf::Unseen;
     }
-    let own = frames.iter().position(|frame| !frame.library && frame.line.is_some()).unwrap_or(frames.len());
+    let own = place::own(frames).unwrap_or(frames.len());
     let below = frames.get(..own).unwrap_or_default();
     let marked = |marks: &[&str]| below.iter().any(|frame| marks.iter().any(|mark| frame.function.contains(mark)));
     if let Some((_, leaf)) = MARKS.iter().find(|(marks, _)| marked(marks)) {
@@ -93,7 +94,8 @@ pub(super) fn leaf(frames: &[Frame]) -> Leaf {
             .any(|own| frame.function.starts_with(own))
             || ["atomic_waker", "AtomicWaker"].iter().any(|part| frame.function.contains(part))
     };
-    match frames.get(own) {
+    // Without a line nothing tells what the compiler has put into that function.
+    match frames.get(own).and_then(|frame| frame.line) {
         Some(_) if clone.is_some() && between.iter().all(plain) => Leaf::Own,
         _ => Leaf::Unseen,
     }

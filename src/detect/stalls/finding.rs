@@ -49,7 +49,7 @@ fn groups<'p, 'm>(model: &Model, polls: &'p [Judged<'m>], kind: &str) -> Vec<Vec
             }
             // parking_lot's threads sleep at places of their own: which of several channels it is cannot be told.
             _ if kind == kinds::BORROW => ("channel".to_owned(), 0),
-            Some(at) => (format!("{}:{}", at.file, at.line), 0),
+            Some(at) => (place::line(Some(at)), 0),
             None => match model.tasks.get(&poll.stall.task).and_then(|task| place::location(&task.spawned)) {
                 Some(at) => (format!("?{}:{}", at.file, at.line), 0),
                 None => ("?".to_owned(), poll.stall.task),
@@ -114,7 +114,7 @@ fn finding(
     Some(Finding {
         kind: kind.id.to_owned(),
         severity,
-        confidence: if at.is_some() { Confidence::Proven } else { Confidence::Likely },
+        confidence: if at.is_some_and(|at| at.line > 0) { Confidence::Proven } else { Confidence::Likely },
         title: (kind.title)(&spot, worst.blame.call.as_deref(), ms(worst.length())),
         culprit: Culprit {
             task: Some(place::task(model, worst.stall.task)),

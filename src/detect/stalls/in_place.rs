@@ -23,14 +23,8 @@ pub(super) fn kept_waiting(model: &Model, stall: &Stall, end: u64) -> u64 {
 /// The program's own line that called `block_in_place`, and that name; `None` if it is not on the stack.
 pub(super) fn called(frames: &[symbols::Frame]) -> Option<(Location, String)> {
     let outer = frames.get(frames.iter().rposition(place::hands_off)? + 1..)?;
-    let caller = outer.iter().find(|frame| !frame.library && frame.line.is_some())?;
-    let at = Location {
-        file: caller.file.clone().unwrap_or_default(),
-        line: caller.line.unwrap_or(0),
-        krate: caller.krate.clone(),
-        function: Some(place::plain(&caller.function)),
-    };
-    Some((at, "tokio::task::block_in_place".to_owned()))
+    let caller = outer.get(place::own(outer)?)?;
+    Some((place::spot(caller), "tokio::task::block_in_place".to_owned()))
 }
 
 /// Who waited is the task itself.

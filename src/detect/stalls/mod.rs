@@ -19,6 +19,7 @@ mod function;
 mod in_place;
 mod kinds;
 mod long_poll;
+mod stackless;
 mod sync_guard_across_await;
 mod sync_lock_contention;
 #[cfg(test)]
@@ -91,6 +92,7 @@ pub(super) fn detect(
 ) -> (Check, Vec<Outcome>) {
     let mut polls: Vec<Judged<'_>> =
         model.stalls.values().map(|stall| judge(model, stall, symbols, calls, thresholds)).collect();
+    stackless::mark(model, &mut polls);
     sync_guard_across_await::mark(&mut polls, thresholds);
     sync_lock_contention::mark(&mut polls);
     let environment = environment::detect(model, &polls, thresholds);
@@ -175,6 +177,9 @@ fn judge<'a>(
 /// Where the observer's own functions live.
 const OBSERVER: &str = "pollscope_agent::";
 
+/// Those of them that poll a future of the program's.
+const WRAPPER: &str = "pollscope_agent::monitored::";
+
 /// Where the runtime's own functions live; its channels and locks for programs are elsewhere.
 const RUNTIME: &str = "tokio::runtime::";
 
@@ -210,7 +215,7 @@ struct Look {
 impl Look {
     fn at(frames: &[symbols::Frame], calls: &Calls, state: When) -> Look {
         let mut blame = place::blame(frames);
-        let user = frames.iter().position(|frame| !frame.library && frame.line.is_some());
+        let user = place::own(frames);
         // What stands beyond the poll itself is no call of the task's: there the root future's runtime is entered.
         let poll = frames.iter().position(begins_a_poll).unwrap_or(frames.len());
         let user = user.filter(|&user| user < poll);
@@ -225,13 +230,16 @@ impl Look {
         }
         // A task whose future is a library's has no line of its own.
         let beneath = frames.get(..user.unwrap_or(poll)).unwrap_or_default();
-        let is_in = |of: &str| beneath.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(of));
+        let observes = |frame: &symbols::Frame| {
+            let function = frame.function.trim_start_matches('<');
+            function.starts_with(OBSERVER) && !function.starts_with(WRAPPER)
+        };
         let c_name =
             |frame: &symbols::Frame| frame.function.trim_start_matches('_').trim_start_matches("libc_").to_owned();
         let allocates = beneath.iter().any(|frame| ALLOCATOR.contains(&c_name(frame).as_str()));
         // Nor does the program keep the locks inside the runtime and the allocator: whoever has one is not run.
         let locks = || calls.known(beneath, &[], state).is_some_and(|known| known.class.lock.is_some());
-        let observing = is_in(OBSERVER) || allocates || (beneath.iter().any(is_runtime) && locks());
+        let observing = beneath.iter().any(observes) || allocates || (beneath.iter().any(is_runtime) && locks());
         let watch = below.iter().any(|frame| frame.function.contains("tokio::sync::watch::"));
         Look { blame, class: known.map(|known| known.class), dropped, observing, watch }
     }
@@ -264,6 +272,7 @@ fn begins_a_poll(frame: &symbols::Frame) -> bool {
 /// The stack whose culprit was seen most often: a busy poll is sampled in many places.
 fn majority(looks: &[Look]) -> Look {
     let votes = |at: &Option<Location>| looks.iter().filter(|other| other.blame.at == *at).count();
-    let best = looks.iter().max_by_key(|look| (look.blame.at.is_some(), votes(&look.blame.at)));
+    let known = |at: &Option<Location>| at.as_ref().map(|at| at.line > 0);
+    let best = looks.iter().max_by_key(|look| (known(&look.blame.at), votes(&look.blame.at)));
     best.cloned().unwrap_or_default()
 }

@@ -46,8 +46,12 @@ pub(super) fn behind(all: &[Judged<'_>], group: &[&Judged<'_>]) -> Option<Eviden
 
 /// How many wait, and where.
 pub(super) fn more(_: &Model, _: &[Judged<'_>], group: &[&Judged<'_>], mut finding: Finding) -> Finding {
-    let lines: BTreeSet<(&str, u32)> =
-        group.iter().filter_map(|poll| poll.blame.at.as_ref()).map(|at| (at.file.as_str(), at.line)).collect();
+    let lines: BTreeSet<(&str, u32)> = group
+        .iter()
+        .filter_map(|poll| poll.blame.at.as_ref())
+        .map(|at| (at.file.as_str(), at.line))
+        .filter(|(_, line)| *line > 0)
+        .collect();
     let threads: BTreeSet<u64> = group.iter().map(|poll| poll.stall.tid).collect();
     finding.evidence.push(figure("threads that waited for it", threads.len()));
     if lines.len() > 1 {

@@ -151,6 +151,34 @@ fn a_thread_that_computes_is_judged_by_other_classes() {
     assert_eq!(asleep[0].kind, "blocking-call", "a parser that waits for its input");
 }
 
+/// Tasks 11 and 12 are spawned at one line, 13 at another.
+#[test]
+fn a_poll_without_a_stack_is_what_its_like_were_seen_in() {
+    let seen = |task, stack| Poll { task, tid: task, stack, ..Poll::default() };
+    let found = |polls: &[Poll]| {
+        let mut model = program("hooks,tracing,watchdog");
+        for (task, line) in [(11, 90), (12, 90), (13, 91)] {
+            let (kind, name, spawned) = (text("task"), text(""), place(line));
+            model.feed(&Task { at: 0, task, runtime: 1, kind, name, spawned, parent: 0 }.into());
+        }
+        polls.iter().for_each(|poll| poll.feed(&mut model));
+        alive(&mut model, 2000 * MS);
+        let found = answers(&model).findings;
+        let mut kinds: Vec<_> = found.iter().map(|one| (one.kind.clone(), line(one), one.occurrences.count)).collect();
+        kinds.sort();
+        kinds
+    };
+    let database = |count| ("sync-db-driver".to_owned(), 101, count);
+    let unknown = ("blocking-call".to_owned(), 0, 1);
+    assert_eq!(found(&[seen(11, &[18, 101, 15]), seen(12, &[])]), [database(2)]);
+    assert_eq!(found(&[seen(11, &[18, 101, 15]), seen(13, &[])]), [unknown.clone(), database(1)]);
+    // It computed, so it was something else.
+    let computes = Poll { cpu_ns: 299 * MS, ..seen(12, &[]) };
+    assert_eq!(found(&[seen(11, &[18, 101, 15]), computes]), [("cpu-bound-poll".to_owned(), 0, 1), database(1)]);
+    // Which lock it waited for cannot be told, if it was one.
+    assert_eq!(found(&[seen(11, &[13, 101, 15]), seen(12, &[])])[0], unknown);
+}
+
 #[test]
 fn who_may_block_is_innocent() {
     // The runtime of the root future is entered by `block_on`; below the poll it is nobody's call.

@@ -49,12 +49,12 @@ fn taken(
     resource: ResourceId,
     lost: &[(TaskId, &Held)],
 ) -> Option<(TaskId, Blame)> {
-    let mut lines: BTreeMap<(String, u32), (usize, TaskId, Blame)> = BTreeMap::new();
+    let mut lines: BTreeMap<String, (usize, TaskId, Blame)> = BTreeMap::new();
     for &(task, _) in lost {
         let Some(stack) = model.hold_stacks.get(&(resource, task)) else { continue };
         let blame = place::blame(&symbols.stack(stack));
         let Some(at) = blame.at.clone() else { continue };
-        let (times, last, found) = lines.entry((at.file, at.line)).or_default();
+        let (times, last, found) = lines.entry(place::line(Some(&at))).or_default();
         (*times, *last, *found) = (*times + 1, task, blame);
     }
     lines.into_values().max_by_key(|(times, ..)| *times).map(|(_, task, blame)| (task, blame))

@@ -44,7 +44,7 @@ pub(super) fn section(number: usize, finding: &Finding, page: &Page<'_>) -> Mark
                 @if let Some(at) = &culprit.at {
                     dt { "Where" }
                     dd { code.place { (words::spot(at)) }
-                        @if let Some(function) = &at.function { " in " code { (words::function(function)) } } }
+                        @if let Some(function) = words::function_at(at) { " in " code { (function) } } }
                 }
                 @if let Some(call) = &culprit.call { dt { "Calls" } dd { code { (call) } } }
                 @if let Some(who) = &culprit.task { dt { "Task" } dd { (task(who)) } }
@@ -129,9 +129,7 @@ fn in_words(finding: &Finding) -> Markup {
             (words::node(step.task)) (made("spawned at", step.task.at.as_ref()))
             " holds " b { (lock(&step.holds.id)) } ", the " (words::node(step.holds)) (made("made at", step.holds.at.as_ref()))
             "; it " (words::wants(step.wait)) " " b { (lock(&step.wants.id)) } (made("at", step.wait.at.as_ref()))
-            @if let Some(function) = step.wait.at.as_ref().and_then(|at| at.function.as_ref()) {
-                " in " code { (words::function(function)) }
-            }
+            @if let Some(function) = step.wait.at.as_ref().and_then(words::function_at) { " in " code { (function) } }
             "."
             }
         } }
@@ -144,7 +142,7 @@ fn made(verb: &str, at: Option<&Location>) -> Markup {
 
 fn sources(finding: &Finding, page: &Page<'_>) -> Markup {
     let mut places: Vec<&Location> = Vec::new();
-    for at in finding.culprit.at.iter().chain(waiting_places(finding)) {
+    for at in finding.culprit.at.iter().chain(waiting_places(finding)).filter(|at| at.line > 0) {
         if places.len() == SOURCES {
             break;
         }

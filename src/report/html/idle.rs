@@ -21,7 +21,7 @@ pub(super) fn section(diagnosis: &Diagnosis) -> Markup {
                     td { (words::idle(group)) }
                     td { @match &group.at {
                         Some(at) => { code { (words::spot(at)) }
-                            @if let Some(function) = &at.function { " in " code { (words::function(function)) } } },
+                            @if let Some(function) = words::function_at(at) { " in " code { (function) } } },
                         None => "not seen",
                     } }
                     td { (words::awaited(group)) }

@@ -87,7 +87,7 @@ pub struct Picture {
 pub fn places(diagnosis: &Diagnosis) -> Vec<&Location> {
     let mut found: Vec<&Location> = Vec::new();
     for finding in diagnosis.findings.iter().take(MOST_FINDINGS) {
-        for at in finding.culprit.at.iter().chain(finding::waiting_places(finding)) {
+        for at in finding.culprit.at.iter().chain(finding::waiting_places(finding)).filter(|at| at.line > 0) {
             if found.len() < MOST_PLACES && !found.iter().any(|known| (&known.file, known.line) == (&at.file, at.line))
             {
                 found.push(at);
