@@ -75,15 +75,6 @@ fn each_kind_shows_what_it_can_see() {
 }
 
 #[test]
-fn a_graph_of_nothing_says_so() {
-    let _alone = ALONE.lock();
-    let place = tempdir().unwrap();
-    let graph = drawn(place.path(), &["lost-notify", "--kind", "span"], "span.svg");
-    assert!(graph.text.contains("The program entered no tracing span of its own."), "{}", graph.text);
-    assert!(graph.titles.is_empty(), "{:?}", graph.titles);
-}
-
-#[test]
 fn the_difference_to_the_twin_is_in_the_colors() {
     let _alone = ALONE.lock();
     let place = tempdir().unwrap();
