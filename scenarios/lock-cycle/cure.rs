@@ -139,23 +139,24 @@ async fn accept_journal(listener: TcpListener) {
     }
 }
 
-fn rounds() -> Interval {
+/// By the clock on the wall, for whoever has rounds to make.
+fn rounds(opening: Instant) -> Interval {
     let period = Duration::from_millis(200);
-    let mut rounds = tokio::time::interval_at(Instant::now() + period, period);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = tokio::time::interval_at(opening + period, period);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Skip);
     rounds
 }
 
-async fn settler(bank: Arc<Bank>, mut journal: Journal) -> Result<(), Failure> {
-    let mut rounds = rounds();
+async fn settler(bank: Arc<Bank>, mut journal: Journal, opening: Instant) -> Result<(), Failure> {
+    let mut rounds = rounds(opening);
     loop {
         rounds.tick().await;
         bank.settle(&mut journal).await?;
     }
 }
 
-async fn auditor(bank: Arc<Bank>, mut journal: Journal) -> Result<(), Failure> {
-    let mut rounds = rounds();
+async fn auditor(bank: Arc<Bank>, mut journal: Journal, opening: Instant) -> Result<(), Failure> {
+    let mut rounds = rounds(opening);
     loop {
         rounds.tick().await;
         if !bank.audit(&mut journal).await? {
@@ -164,8 +165,8 @@ async fn auditor(bank: Arc<Bank>, mut journal: Journal) -> Result<(), Failure> {
     }
 }
 
-async fn refresher(bank: Arc<Bank>, mut journal: Journal) -> Result<(), Failure> {
-    let mut rounds = rounds();
+async fn refresher(bank: Arc<Bank>, mut journal: Journal, opening: Instant) -> Result<(), Failure> {
+    let mut rounds = rounds(opening);
     loop {
         rounds.tick().await;
         bank.refresh_rates(&mut journal).await?;
@@ -234,9 +235,10 @@ async fn run() -> Result<(), Failure> {
     let settling = Journal::connect(address).await?;
     let auditing = Journal::connect(address).await?;
     let refreshing = Journal::connect(address).await?;
-    tokio::spawn(monitored("settler", settler(bank.clone(), settling)));
-    tokio::spawn(monitored("auditor", auditor(bank.clone(), auditing)));
-    tokio::spawn(monitored("refresher", refresher(bank.clone(), refreshing)));
+    let opening = Instant::now();
+    tokio::spawn(monitored("settler", settler(bank.clone(), settling, opening)));
+    tokio::spawn(monitored("auditor", auditor(bank.clone(), auditing, opening)));
+    tokio::spawn(monitored("refresher", refresher(bank.clone(), refreshing, opening)));
     let customers: Vec<_> = (0..CLIENTS).map(|id| tokio::spawn(customer(service, id, figures.clone()))).collect();
     for customer in customers {
         customer.await??;
