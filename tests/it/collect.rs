@@ -181,15 +181,7 @@ fn collectors_are_named() {
 fn the_recording_agrees_with_tokios_own_counters() {
     let _alone = ALONE.lock();
     let place = tempdir().unwrap();
-    let status = command(place.path())
-        .args(["__scenario", "blocking-call", "--cured"])
-        .envs([("POLLSCOPE", "recording"), ("POLLSCOPE_TRACE", "1"), ("SERVICE_SECONDS", "2")])
-        .envs([("POLLSCOPE_COLLECT", "metrics"), ("POLLSCOPE_COLLECT_DIR", ".")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
+    recorded_and_collected(place.path(), "metrics");
     let rows = rows_go_on(&place.path().join("metrics.jsonl"));
     let tokio = &rows.last().unwrap()["total"];
     let count = |name: &str| tokio[name].as_u64().unwrap();
@@ -212,15 +204,7 @@ fn the_recording_agrees_with_the_console_about_each_task() {
     let _alone = ALONE.lock();
     let place = tempdir().unwrap();
     let client = Client::start(&place.path().join("console.sock")).unwrap();
-    let status = command(place.path())
-        .args(["__scenario", "blocking-call", "--cured"])
-        .envs([("POLLSCOPE", "recording"), ("POLLSCOPE_TRACE", "1"), ("SERVICE_SECONDS", "2")])
-        .envs([("POLLSCOPE_COLLECT", "console"), ("POLLSCOPE_COLLECT_DIR", ".")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
+    recorded_and_collected(place.path(), "console");
     let console: Value = serde_json::from_str(&client.finish().unwrap()).unwrap();
     let recording = place.path().join("recording");
     let places = spawned(&recording);
@@ -243,6 +227,20 @@ fn the_recording_agrees_with_the_console_about_each_task() {
     let theirs: u64 = tasks.iter().filter_map(|task| task["busy_ns"].as_u64()).sum();
     let sum: u64 = ours.values().map(|sums| sums.busy_ns).sum();
     assert!(sum * 4 >= theirs && sum <= theirs * 4, "{sum} ns in polls, {theirs} ns by the console");
+}
+
+/// Our recording and a collector at once, in one process.
+#[track_caller]
+fn recorded_and_collected(place: &Path, collector: &str) {
+    let status = command(place)
+        .args(["__scenario", "blocking-call", "--cured"])
+        .envs([("POLLSCOPE", "recording"), ("POLLSCOPE_TRACE", "1"), ("SERVICE_SECONDS", "2")])
+        .envs([("POLLSCOPE_COLLECT", collector), ("POLLSCOPE_COLLECT_DIR", ".")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
 }
 
 /// What a recording says of ordinary tasks.
