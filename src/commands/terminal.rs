@@ -22,7 +22,8 @@ pub(crate) fn columns() -> usize {
     size.map_or(100, |(_, columns)| usize::from(columns).clamp(NARROWEST, WIDEST))
 }
 
-/// Columns for running text; without end where stdout is no terminal, since scripts read by the line.
+/// Columns for running text, which only the lab writes; without end where stdout is no terminal, since scripts read by the line.
+#[cfg(feature = "lab")]
 pub(crate) fn prose_columns() -> usize {
     let size = console::Term::stdout().size_checked();
     size.map_or(usize::MAX, |(_, columns)| usize::from(columns).clamp(NARROWEST, WIDEST))

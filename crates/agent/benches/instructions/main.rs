@@ -27,6 +27,9 @@ const ROOM_DEEP: f64 = 1.05;
 /// More where the drain's moment decides which tasks find a place in a table.
 const ROOM_SPAWN: f64 = 1.10;
 const ROOM_DORMANT: f64 = 1.0005;
+/// A spawn allocates, and what that takes depends on what lies in the heap beside it: from build to build the allocator
+/// takes up to 4 % more or less, with nobody looking too.
+const ROOM_ALLOCATES: f64 = 1.06;
 
 struct Contender {
     name: &'static str,
@@ -127,6 +130,7 @@ fn gate(write: bool) -> Result<(String, bool), String> {
             if contender.name != CONTENDERS[0].name {
                 let room = match (workload.name, contender.records) {
                     ("spawn", true) => contender.room.max(ROOM_SPAWN),
+                    ("spawn", false) => contender.room.max(ROOM_ALLOCATES),
                     _ => contender.room,
                 };
                 let _ = writeln!(written, "{} {} {:.4}", workload.name, contender.name, fraction * room);
