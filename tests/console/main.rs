@@ -212,7 +212,7 @@ fn wakers_that_are_lost() -> Chapter {
     let lesson = Lesson::start(&["lost-wakeup"]);
     let terminal = open(&lesson);
     let mut chapter = Chapter::new("lost-wakeup", &lesson.guide);
-    let connection = spawned("lost-wakeup", "tokio::spawn(serve(");
+    let connection = spawned("lost-wakeup", "tokio::spawn(connection.instrument");
     let lost = |line: &str| line.contains("⚠ 1") && line.contains(&connection);
     sort_by_polls(&terminal);
     terminal.wait("a connection has lost its waker", |screen| screen.lines().any(lost));
