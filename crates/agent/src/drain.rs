@@ -1,9 +1,11 @@
 //! The drain: the one thread that takes what the others noted, orders it by time and writes it. Never a runtime worker.
 
 mod books;
+mod elsewhere;
 mod locks;
 mod orders;
 mod output;
+mod pieces;
 mod said_aside;
 mod samples;
 
@@ -18,13 +20,15 @@ use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
 use crate::stack::{Unwinder, generation, mapped};
 use crate::table::{Entry, Table};
 use crate::ticks::Keeper;
+use elsewhere::Elsewhere;
 use locks::Locks;
 use output::Output;
+use pieces::{Pieces, Turn};
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
 use said_aside::SaidAside;
 use samples::Samples;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -33,9 +37,6 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_millis(50);
 const WINDOW: Nanos = 100_000_000;
 const SECOND: Nanos = 1_000_000_000;
-/// Rings are emptied one after the other, so what was noted last waits for the next turn: a ring emptied before may hold
-/// what came first. Longer than a thread takes from reading the clock to its ring, unless it is taken off the processor.
-const SETTLED: Nanos = 2_000_000;
 
 struct Drain {
     session: &'static Session,
@@ -44,13 +45,12 @@ struct Drain {
     suspects: Suspects,
     #[cfg(feature = "tracing")]
     idle: IdleTasks,
-    /// Noted too late for the last turn.
-    held_back: Vec<(i32, Raw)>,
+    pieces: Pieces,
     samples: Samples,
     aside: SaidAside,
     unwinder: Unwinder,
     /// Static texts, shared with every event that names them.
-    texts: HashMap<(usize, usize), Text>,
+    texts: BTreeMap<(usize, usize), Text>,
     /// What was last said about each thread: its role and its runtime. By slot, since the kernel gives the ids of ended
     /// threads to new ones.
     threads: HashMap<*const Slot, (u32, u64)>,
@@ -58,8 +58,8 @@ struct Drain {
     /// The loader's count of modules when they were last listed.
     generation: Option<(u64, u64)>,
     spare: Table,
-    /// Of this window, what threads had no place for, by thread and task.
-    elsewhere: HashMap<(u64, words::TaskId), Entry>,
+    /// Of this window, what threads had no place for.
+    elsewhere: Elsewhere,
     window: Nanos,
     second: Nanos,
     /// Of threads that have ended.
@@ -94,15 +94,15 @@ pub(crate) fn run(session: &'static Session, writer: Option<Writer>, begun: Nano
         #[cfg(feature = "tracing")]
         idle: IdleTasks::default(),
         samples: Samples::new(begun),
-        held_back: Vec::new(),
+        pieces: Pieces::default(),
         aside: SaidAside::default(),
         unwinder: Unwinder::new(),
-        texts: HashMap::new(),
+        texts: BTreeMap::new(),
         threads: HashMap::new(),
         modules: HashSet::new(),
         generation: None,
         spare: Table::new(),
-        elsewhere: HashMap::new(),
+        elsewhere: Elsewhere::default(),
         window: begun,
         second: begun,
         past_dropped: 0,
@@ -224,27 +224,16 @@ impl Drain {
         for slot in &slots {
             self.meet(slot, now);
         }
-        let mut batch = std::mem::take(&mut self.held_back);
-        for slot in &slots {
-            // A thread may note faster than it is read: what comes after this turn began is the next one's.
-            slot.take(|raw| {
-                let goes_on = raw.at <= now + SETTLED;
-                batch.push((slot.tid, raw));
-                goes_on
-            });
-        }
-        batch.sort_by_key(|(_, raw)| raw.at);
-        if !last {
-            let settled = batch.partition_point(|(_, raw)| raw.at < now.saturating_sub(SETTLED));
-            self.held_back = batch.split_off(settled);
-        }
         let mut own = std::mem::take(&mut *self.session.events()).into_iter().peekable();
-        for (tid, raw) in batch {
+        let mut turn = Turn::new(&slots, now, last);
+        let mut pieces = std::mem::take(&mut self.pieces);
+        while pieces.next(&mut turn, |tid, raw| {
             while let Some(event) = own.next_if(|event| event.at() <= raw.at) {
                 self.write(event);
             }
             self.tell(tid, raw);
-        }
+        }) {}
+        self.pieces = pieces;
         own.for_each(|event| self.write(event));
     }
 
@@ -284,16 +273,21 @@ impl Drain {
                 self.write(words::Poll { at, task, tid, duration_ns: duration });
             }
             What::PolledOnce { task, since, duration } => {
-                self.elsewhere.entry((tid, task)).or_default().add(since, duration);
+                let mut once = Entry { task, ..Entry::default() };
+                once.add(since, duration);
+                self.elsewhere(at, tid, &once);
             }
-            What::Polled(entry) => self.elsewhere.entry((tid, entry.task)).or_default().join(&entry),
+            What::Polled(sum) => self.elsewhere(at, tid, &sum),
             What::Delay { task, delay } => self.write(words::Delay { at, task, tid, delay_ns: delay }),
             What::LateBeat { runtime, due, late } => self.write(words::LateBeat { at, runtime, due, late_ns: late }),
             What::End { task } => {
-                self.locks.ended(task);
-                #[cfg(feature = "tracing")]
-                idle::task_ended(task);
-                orders::ended(task);
+                // Of the others nothing is known that would have to be forgotten.
+                if self.session.tracing || task & words::ROOT_TASK_BIT != 0 {
+                    self.locks.ended(task);
+                    #[cfg(feature = "tracing")]
+                    idle::task_ended(task);
+                    orders::ended(task);
+                }
                 self.write(words::TaskEnd { at, task });
             }
             What::Named { task, name } => self.aside.named(task, name),
@@ -303,14 +297,17 @@ impl Drain {
                 event.into_iter().for_each(|event| self.write(event));
             }
             What::Spawn { task, runtime, kind, name, spawned, parent } => {
-                self.locks.spawned(at, task, parent);
+                // Only locks ask for it, and only tracing tells of them.
+                if self.session.tracing {
+                    self.locks.spawned(at, task, parent);
+                }
                 let name = self.aside.name(task).or(name);
                 let event = words::Task {
                     at,
                     task,
                     runtime,
                     kind: self.text(kind),
-                    name: name.as_deref().unwrap_or("").into(),
+                    name: name.map_or_else(|| self.text(""), Text::from),
                     spawned: self.place(spawned),
                     parent,
                 };
@@ -378,22 +375,33 @@ impl Drain {
         }
     }
 
+    /// Counts polls of a task that had no place in the table of their thread.
+    fn elsewhere(&mut self, at: Nanos, tid: u64, sum: &Entry) {
+        if let Some((tid, sum)) = self.elsewhere.add(tid, sum) {
+            self.sum(at, tid, &sum);
+        }
+    }
+
+    /// Tells the sum of a task's polls on one thread.
+    fn sum(&mut self, at: Nanos, tid: u64, sum: &Entry) {
+        let Entry { task, polls, busy, last, max, histogram } = *sum;
+        // A poll that is long, or was told late, began in an earlier window: what it did it did before this one.
+        let from = self.window.min(last);
+        self.suspects.polled(task, polls, busy);
+        self.locks.polled(task, last);
+        self.write(words::Polls { at, task, tid, from, polls, busy_ns: busy, max_ns: max, histogram });
+    }
+
     fn summarize(&mut self, slots: &[Arc<Slot>], now: Nanos) {
-        let mut counted: Vec<(u64, Entry)> = Vec::new();
-        for ((tid, task), entry) in self.elsewhere.drain() {
-            counted.push((tid, Entry { task, ..entry }));
-        }
+        let mut elsewhere = std::mem::take(&mut self.elsewhere);
+        elsewhere.take(|tid, sum| self.sum(now, tid, sum));
+        self.elsewhere = elsewhere;
+        let mut spare = std::mem::replace(&mut self.spare, Table::none());
         for slot in slots {
-            slot.swap_table(&mut self.spare);
-            self.spare.take(|entry| counted.push((slot.tid as u64, *entry)));
+            slot.swap_table(&mut spare);
+            spare.take(|sum| self.sum(now, slot.tid as u64, sum));
         }
-        for (tid, Entry { task, polls, busy, last, max, histogram }) in counted {
-            // A poll that is long, or was told late, began in an earlier window: what it did it did before this one.
-            let from = self.window.min(last);
-            self.suspects.polled(task, polls, busy);
-            self.locks.polled(task, last);
-            self.write(words::Polls { at: now, task, tid, from, polls, busy_ns: busy, max_ns: max, histogram });
-        }
+        self.spare = spare;
         self.locks.idle(now).into_iter().for_each(|event| self.write(event));
         if let Some(event) = self.suspects.turn(self.window, now, self.session.tracing) {
             self.write(event);

@@ -12,6 +12,7 @@ mod codec;
 mod disk;
 mod follow;
 mod open;
+mod open_tasks;
 mod reader;
 mod segment;
 mod writer;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::event::*;
+use crate::open_tasks::OpenTasks;
 
 /// More takings of one resource are not kept: permits that are forgotten on purpose never come back.
 const MAX_ACQUIRED: usize = 4096;
@@ -16,7 +17,7 @@ pub struct OpenFacts {
     modules: BTreeMap<u64, Module>,
     runtimes: BTreeMap<u64, Runtime>,
     threads: BTreeMap<u64, Thread>,
-    tasks: BTreeMap<TaskId, Task>,
+    tasks: OpenTasks,
     resources: BTreeMap<ResourceId, Resource>,
     acquired: BTreeMap<ResourceId, VecDeque<Acquired>>,
     /// Of channels, which nobody holds: who received last.
@@ -57,7 +58,7 @@ impl OpenFacts {
             Event::ThreadEnd(event) => {
                 self.threads.remove(&event.tid);
             }
-            Event::Task(event) => drop(self.tasks.insert(event.task, event.clone())),
+            Event::Task(event) => self.tasks.insert(event),
             Event::TaskEnd(event) => self.task_end(event.task),
             Event::Poll(event) => self.stalls.retain(|open| open.task != event.task || event.at < open.since),
             Event::Stall(event) => {
@@ -166,7 +167,7 @@ impl OpenFacts {
         self.modules.values().for_each(|fact| each(fact.clone().into()));
         self.runtimes.values().for_each(|fact| each(fact.clone().into()));
         self.threads.values().for_each(|fact| each(fact.clone().into()));
-        self.tasks.values().for_each(|fact| each(fact.clone().into()));
+        self.tasks.for_each(|fact| each(fact.into()));
         self.resources.values().for_each(|fact| each(fact.clone().into()));
         self.books.values().for_each(|fact| each(fact.clone().into()));
         self.acquired.values().flatten().for_each(|fact| each(fact.clone().into()));
@@ -193,7 +194,7 @@ impl OpenFacts {
     }
 
     fn task_end(&mut self, task: TaskId) {
-        self.tasks.remove(&task);
+        self.tasks.remove(task);
         self.idle.remove(&task);
         self.stalls.retain(|open| open.task != task);
         while let Some((&moment, _)) = self.spans.range((task, 0)..=(task, Nanos::MAX)).next() {
