@@ -39,8 +39,9 @@ pub(crate) struct Slot {
     /// The program's own spans.
     #[cfg(feature = "tracing")]
     pub(crate) spans: SpanStack,
-    /// Set by the watchdog: the owner notes its CPU clock when this poll ends.
-    pub(crate) watched: AtomicBool,
+    /// Set by the watchdog: the start of the poll at whose end the owner notes its CPU clock; 0 for none. Only that one's,
+    /// since the kernel takes longer to tell it than a short poll lasts.
+    pub(crate) watched: AtomicU64,
     /// End of the last watched poll, and the thread's CPU clock then.
     pub(crate) watched_end: AtomicU64,
     pub(crate) watched_cpu: AtomicU64,
@@ -140,7 +141,7 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         ending: AtomicBool::new(false),
         #[cfg(feature = "tracing")]
         spans: SpanStack::default(),
-        watched: AtomicBool::new(false),
+        watched: AtomicU64::new(0),
         watched_end: AtomicU64::new(0),
         watched_cpu: AtomicU64::new(0),
         table: Mutex::new(Table::new()),
@@ -200,7 +201,7 @@ impl Slot {
         if let Some(open) = self.open.at(depth - 1) {
             let (task, since) = (open.task.load(Ordering::Relaxed), open.since.load(Ordering::Relaxed));
             let duration = now.saturating_sub(since);
-            if self.watched.load(Ordering::Acquire) {
+            if self.watched.load(Ordering::Acquire) == since {
                 self.watched_cpu.store(clock::own_cpu(), Ordering::Relaxed);
                 self.watched_end.store(now, Ordering::Release);
             }
