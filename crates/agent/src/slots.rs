@@ -6,6 +6,7 @@ use crate::clock;
 use crate::drain;
 #[cfg(feature = "tracing")]
 use crate::idle;
+use crate::lent::Lent;
 use crate::open_polls::{Open, OpenPolls};
 use crate::raw::{Raw, What};
 use crate::ring::Ring;
@@ -17,7 +18,7 @@ use crate::trace::{Span, user_spans::SpanStack};
 use pollscope_recording::{Nanos, TaskId};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// The bounds of what is notable in the level `summary`; in `full` all is.
 const NOTABLE: Nanos = 1_000_000;
@@ -45,7 +46,7 @@ pub(crate) struct Slot {
     /// End of the last watched poll, and the thread's CPU clock then.
     pub(crate) watched_end: AtomicU64,
     pub(crate) watched_cpu: AtomicU64,
-    table: Mutex<Table>,
+    table: Lent<Table>,
     ring: Ring<Raw>,
     pub(crate) polls: AtomicU64,
     /// Polls at least this long, and those this late, are written one by one.
@@ -144,7 +145,7 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         watched: AtomicU64::new(0),
         watched_end: AtomicU64::new(0),
         watched_cpu: AtomicU64::new(0),
-        table: Mutex::new(Table::new()),
+        table: Lent::new(Table::new()),
         ring: Ring::new(),
         polls: AtomicU64::new(0),
         notable: if session.full { 0 } else { NOTABLE },
@@ -206,11 +207,12 @@ impl Slot {
                 self.watched_end.store(now, Ordering::Release);
             }
             self.polls.store(self.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            // The drain holds this lock for the time of a copy; then the poll is written alone instead of waiting.
-            let count = |mut table: std::sync::MutexGuard<'_, Table>| {
+            let count = |table: &mut Table| {
                 table.add(task, since, duration, |entry| self.pushed_out(now, entry));
             };
-            let counted = self.table.try_lock().map(count).is_ok();
+            // SAFETY: slots are reached through `current()` by their own thread only; to push out ends no poll.
+            let counted = unsafe { self.table.using(count) }.is_some();
+            // The drain has the table for the time of a swap; then the poll is written alone.
             if !counted || duration >= self.notable {
                 self.note(since, What::Poll { task, duration });
             }
@@ -239,6 +241,13 @@ impl Slot {
         if self.current_task() == Some(task) {
             self.ending.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// How deep the open polls are nested; for the owner only.
+    #[cfg(feature = "tracing")]
+    #[inline]
+    pub(crate) fn depth(&self) -> usize {
+        self.open.depth()
     }
 
     /// At which depth of nesting `task` is being polled, if it is the innermost; for the owner only.
@@ -286,8 +295,8 @@ impl Slot {
 
     /// Takes the summary; for the drain only. `spare` comes back with it and must be empty.
     pub(crate) fn swap_table(&self, spare: &mut Table) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut *table, spare);
+        // SAFETY: only the drain calls this, and there is one.
+        unsafe { self.table.borrowed(|table| std::mem::swap(table, spare)) };
     }
 
     pub(crate) fn dropped(&self) -> u64 {
