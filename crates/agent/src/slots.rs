@@ -18,11 +18,13 @@ use crate::trace::{Span, user_spans::SpanStack};
 use pollscope_recording::{Nanos, TaskId};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 /// The bounds of what is notable in the level `summary`; in `full` all is.
 const NOTABLE: Nanos = 1_000_000;
 const LATE: Nanos = 5_000_000;
+/// Bytes for ends of tasks beyond the bound of all rings: a task whose end is lost would be alive for ever.
+const ENDS: usize = 16 << 20;
 
 pub(crate) struct Slot {
     pub(crate) tid: i32,
@@ -48,6 +50,8 @@ pub(crate) struct Slot {
     pub(crate) watched_cpu: AtomicU64,
     table: Lent<Table>,
     ring: Ring<Raw>,
+    /// Ends of tasks that the ring refused, a fifth as large there; made when there is the first.
+    ends: OnceLock<Ring<(Nanos, TaskId)>>,
     pub(crate) polls: AtomicU64,
     /// Polls at least this long, and those this late, are written one by one.
     notable: Nanos,
@@ -147,6 +151,7 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         watched_cpu: AtomicU64::new(0),
         table: Lent::new(Table::new()),
         ring: Ring::new(),
+        ends: OnceLock::new(),
         polls: AtomicU64::new(0),
         notable: if session.full { 0 } else { NOTABLE },
         late: if session.full { 0 } else { LATE },
@@ -168,9 +173,19 @@ impl Slot {
     pub(crate) fn note(&self, at: Nanos, what: What) {
         // SAFETY: slots are reached through `current()` by their own thread only, and the drain and the watchdog never
         // push.
-        if unsafe { self.ring.push(Raw { at, what }) } {
+        if unsafe { self.ring.push_or(Raw { at, what }, |raw| self.refused(&raw)) } {
             drain::call();
         }
+    }
+
+    /// The ring is full: whether this is noted all the same.
+    #[cold]
+    fn refused(&self, raw: &Raw) -> bool {
+        let What::End { task } = raw.what else { return false };
+        let ends = self.ends.get_or_init(|| Ring::with_reserve(ENDS));
+        // SAFETY: as for the other ring. What does not fit here either, this one counts.
+        unsafe { ends.push((raw.at, task)) };
+        true
     }
 
     /// A poll begins; `woken` is when its task was woken, if known, `hooks` the runtime whose hooks tell of it.
@@ -293,6 +308,14 @@ impl Slot {
         unsafe { self.ring.drain(each) };
     }
 
+    /// Takes the ends of tasks for which there was no room elsewhere, until `each` has enough; for the drain only.
+    pub(crate) fn take_ends(&self, mut each: impl FnMut(Raw) -> bool) {
+        if let Some(ends) = self.ends.get() {
+            // SAFETY: only the drain calls this, and there is one.
+            unsafe { ends.drain(|(at, task)| each(Raw { at, what: What::End { task } })) };
+        }
+    }
+
     /// Takes the summary; for the drain only. `spare` comes back with it and must be empty.
     pub(crate) fn swap_table(&self, spare: &mut Table) {
         // SAFETY: only the drain calls this, and there is one.
@@ -300,6 +323,6 @@ impl Slot {
     }
 
     pub(crate) fn dropped(&self) -> u64 {
-        self.ring.dropped()
+        self.ring.dropped() + self.ends.get().map_or(0, Ring::dropped)
     }
 }

@@ -54,11 +54,8 @@ mod tests {
     #[test]
     fn nothing_is_counted_twice_or_lost() {
         let mut elsewhere = Elsewhere::default();
-        let (mut told, mut events) = (HashMap::new(), 0);
-        let mut tell = |tid: u64, sum: &Entry| {
-            *told.entry((tid, sum.task)).or_insert(0) += sum.polls;
-            events += 1;
-        };
+        let mut told: HashMap<_, Vec<u64>> = HashMap::new();
+        let mut tell = |tid: u64, sum: &Entry| told.entry((tid, sum.task)).or_default().push(sum.polls);
         // Two that are polled all the time among many that are polled once.
         for task in 3..20_000 {
             for task in [1, 2, task] {
@@ -68,9 +65,8 @@ mod tests {
             }
         }
         elsewhere.take(&mut tell);
-        assert!(events < 20_000 + 10, "{events} events");
         elsewhere.take(&mut tell);
-        assert_eq!((told[&(1, 1)], told[&(2, 2)]), (19_997, 19_997));
-        assert!((3..20_000).all(|task| told[&(task % 3, task)] == 1));
+        assert_eq!((&told[&(1, 1)], &told[&(2, 2)]), (&vec![19_997], &vec![19_997]));
+        assert!((3..20_000).all(|task| told[&(task % 3, task)] == [1]));
     }
 }

@@ -20,9 +20,11 @@ pub(super) struct Pieces {
     order: Vec<(Nanos, u32)>,
 }
 
-/// A thread whose ring is being emptied.
+/// A ring that is being emptied.
 struct Source<'a> {
     slot: &'a Slot,
+    /// It is the ends of tasks that found the thread's ring full.
+    ends: bool,
     /// The latest that was taken from it.
     reached: Nanos,
     /// There was no more, or only what belongs to the next turn.
@@ -40,7 +42,8 @@ pub(super) struct Turn<'a> {
 impl<'a> Turn<'a> {
     /// The `last` one leaves nothing behind.
     pub(super) fn new(slots: &'a [Arc<Slot>], now: Nanos, last: bool) -> Turn<'a> {
-        let sources = slots.iter().map(|slot| Source { slot, reached: 0, over: false }).collect();
+        let rings = slots.iter().flat_map(|slot| [(slot, false), (slot, true)]);
+        let sources = rings.map(|(slot, ends)| Source { slot, ends, reached: 0, over: false }).collect();
         Turn { sources, now, last, over: false }
     }
 }
@@ -82,16 +85,22 @@ impl Pieces {
     fn read(&mut self, source: &mut Source<'_>, share: usize, now: Nanos) {
         let (mut left, from) = (share, self.order.len());
         source.over = true;
-        source.slot.take(|raw| {
+        let slot = source.slot;
+        let mut each = |raw: Raw| {
             // A thread may note faster than it is read: what comes after this turn began is the next one's.
             let goes_on = raw.at <= now + SETTLED;
             source.reached = source.reached.max(raw.at);
             self.order.push((raw.at, self.held.len() as u32));
-            self.held.push(Some((source.slot.tid, raw)));
+            self.held.push(Some((slot.tid, raw)));
             left -= 1;
             source.over &= !goes_on || left > 0;
             goes_on && left > 0
-        });
+        };
+        if source.ends {
+            slot.take_ends(&mut each)
+        } else {
+            slot.take(&mut each)
+        }
         sort_nearly(&mut self.order[from..]);
     }
 }

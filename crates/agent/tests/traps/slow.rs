@@ -6,6 +6,7 @@
 use crate::harness::{Entry, entries};
 use crate::record::*;
 use pollscope_recording::{Event, find_recordings};
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -14,8 +15,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use tempfile::TempDir;
 
-pub const PROGRAMS: &[Entry] = entries!("slow": polling_program, #[cfg(feature = "tracing")] locking_program);
-pub const TESTS: &[Entry] = entries!("slow": a_disk_that_comes_back, a_disk_that_never_answers,
+pub const PROGRAMS: &[Entry] =
+    entries!("slow": polling_program, ending_program, #[cfg(feature = "tracing")] locking_program);
+pub const TESTS: &[Entry] = entries!("slow": a_disk_that_comes_back, ends_where_nothing_else_has_room, a_disk_that_never_answers,
     #[cfg(feature = "tracing")] stacks_for_a_disk_that_never_answers);
 
 /// More than there is room for, if nobody takes it.
@@ -57,6 +59,11 @@ fn start_with(program: &str, place: &TempDir) -> Run {
 #[pollscope_agent::main(worker_threads = 2)]
 async fn polling_program() {
     write_to_the_pipe();
+    say("turns", polled().await);
+    told_by_the_test().await;
+}
+
+async fn polled() -> u64 {
     let turns = tokio::spawn(async {
         say("task", own_id());
         let mut turns = 0;
@@ -66,14 +73,36 @@ async fn polling_program() {
         }
         turns
     });
-    say("turns", turns.await.unwrap());
+    turns.await.unwrap()
+}
+
+/// Tasks that end when there is no room any more.
+const ENDING: u64 = 50_000;
+
+#[pollscope_agent::main(worker_threads = 2)]
+async fn ending_program() {
+    let bell = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let tasks: Vec<_> = (0..ENDING)
+        .map(|_| {
+            let bell = bell.clone();
+            tokio::spawn(async move { bell.acquire().await.map(drop) })
+        })
+        .collect();
+    write_to_the_pipe();
+    let turns = polled().await;
+    bell.close();
+    for task in tasks {
+        assert!(task.await.unwrap().is_err());
+    }
+    say("turns", turns);
     told_by_the_test().await;
 }
 
-fn a_disk_that_comes_back() {
+/// Runs a program beside a disk that takes nothing until all its work is done.
+fn comes_back(program: &str) -> (Ended, Seen) {
     let place = tempfile::tempdir().unwrap();
     let mut pipe = pipe(&place);
-    let mut run = start_with("slow::polling_program", &place);
+    let mut run = start_with(program, &place);
     // All of its work is done before the disk takes a single byte more than the pipe holds.
     assert_eq!(run.said("turns"), TURNS);
     // What came before the pipe is in the file, what comes later in the pipe: the same segment.
@@ -93,12 +122,27 @@ fn a_disk_that_comes_back() {
     let seen = Seen::read(ended.folder.path());
     assert!(seen.damages.is_empty(), "{:?}", seen.damages);
     assert!(matches!(seen.events.last(), Some(Event::End(_))), "the end is told too");
+    (ended, seen)
+}
+
+fn a_disk_that_comes_back() {
+    let (ended, seen) = comes_back("slow::polling_program");
     // What there was no room for is counted, and the sums are whole all the same.
     let task = ended.said("task");
     let polls = seen.events.iter().filter(|event| matches!(event, Event::Poll(poll) if poll.task == task)).count();
     let dropped = seen.costs().last().unwrap().dropped;
     assert!(dropped > 0 && polls as u64 + dropped >= TURNS, "{polls} polls and {dropped} dropped");
     assert!(seen.polls_of(task) >= TURNS, "{}", seen.polls_of(task));
+}
+
+fn ends_where_nothing_else_has_room() {
+    let (_, seen) = comes_back("slow::ending_program");
+    assert!(seen.costs().last().unwrap().dropped > 0, "there was room for everything");
+    let tasks: HashSet<u64> =
+        seen.tasks().iter().filter(|task| task.kind.as_ref() == "task").map(|task| task.task).collect();
+    let ended: HashSet<u64> = seen.task_ends().iter().map(|end| end.task).collect();
+    let alive: Vec<&u64> = tasks.difference(&ended).collect();
+    assert!(tasks.len() as u64 > ENDING && alive.is_empty(), "of {} tasks {} are alive", tasks.len(), alive.len());
 }
 
 /// The program's own work is done, and one sentence says that not all of it is on the disk.
