@@ -4,8 +4,9 @@ use super::{ARMED, DONE, HIGH, LENGTH, LOW, Queued, SIGNAL, STATE, TARGET, Threa
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
-/// Each needs both threads to run, which on a busy machine takes some milliseconds. A hundred thousand by hand.
+/// Each needs both threads to run. A hundred thousand by hand.
 fn landings() -> u64 {
     std::env::var("LANDINGS").map_or(1000, |number| number.parse().unwrap())
 }
@@ -98,7 +99,8 @@ fn lands(thread: &ThreadBounds) -> u64 {
     let sent = unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, thread.tid, signal, &raw const queued) };
     assert_eq!(sent, 0);
     while STATE.load(Ordering::Acquire) != request << 2 | DONE {
-        std::thread::yield_now();
+        // Who only yields keeps the processor for a slice of some milliseconds, and the other thread from answering.
+        std::thread::sleep(Duration::from_micros(1));
     }
     LENGTH.load(Ordering::Relaxed)
 }
