@@ -8,9 +8,11 @@ mod facts;
 mod gauges;
 mod idle;
 mod levels;
+mod near;
 mod orders;
 mod series;
 mod spins;
+mod tasks;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -23,6 +25,7 @@ pub use orders::*;
 use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId};
 pub use series::{FIRST_WIDTH, Lane, Open, PoolLane, Series};
 pub use spins::*;
+pub use tasks::Tasks;
 pub use waits::Waits;
 
 /// Most stalls, delays and late beats kept one by one; what comes later is only counted.
@@ -51,7 +54,7 @@ pub struct Model {
     /// Threads by kernel id.
     pub threads: BTreeMap<u64, ThreadFacts>,
     /// Tasks by id.
-    pub tasks: BTreeMap<TaskId, TaskFacts>,
+    pub tasks: Tasks,
     /// Polls open for too long, by task, thread and start.
     pub stalls: BTreeMap<StallKey, Stall>,
     /// Polls that started late, in the order they came.
