@@ -11,7 +11,7 @@ const NEIGHBORS: usize = 64;
 /// Values by a number, and by what else tells one from another.
 #[derive(Debug, Clone)]
 pub(super) struct Near<K, V> {
-    /// The hash has a seed of chance: nobody can write a recording whose numbers meet in it.
+    /// The hash has a random seed: whoever writes a recording does not know which numbers meet in it.
     pages: HashMap<(K, u64), Page<V>, foldhash::fast::RandomState>,
     len: usize,
 }
