@@ -54,8 +54,8 @@ pub struct Thresholds {
     pub slack_ns: u64,
     /// How long a task must have been polled without pause to be called busy-polling.
     pub spin_ns: u64,
-    /// Polls a second from which it is. A timer makes a thousand at most; a task that waits for sockets is no faster
-    /// than they are, and seldom wakes itself.
+    /// Polls a second from which it is, of the time that its thread was not kept off the CPU. A timer makes a thousand at
+    /// most; a task that waits for sockets is no faster than they are, and seldom wakes itself.
     pub spin_rate: u64,
     /// A task that nobody polled for this long is idle.
     pub idle_ns: u64,

@@ -61,6 +61,7 @@ mod ring;
 #[cfg(test)]
 mod ring_tests;
 mod root;
+mod schedstat;
 mod self_wakes;
 mod session;
 mod slots;
