@@ -40,7 +40,7 @@ pub struct Thresholds {
     pub stuck_ns: u64,
     /// A long poll that hurt nobody is still told from here on.
     pub info_ns: u64,
-    /// A long poll of which no stack was taken is only information below this length.
+    /// A long poll of which no stack was taken is only information if it computed or was blocked for less.
     pub stackless_ns: u64,
     /// Run delay of long polls, in all, from which the machine is to blame.
     pub crowded_ns: u64,

@@ -153,6 +153,18 @@ fn a_thread_that_computes_is_judged_by_other_classes() {
 
 /// Tasks 11 and 12 are spawned at one line, 13 at another.
 #[test]
+fn without_a_stack_only_its_own_time_makes_a_poll_long() {
+    let severity = |cpu_ns, delay_ns| {
+        let end = Some(101 * MS + cpu_ns + delay_ns);
+        let found = found(&[Poll { cpu_ns, delay_ns, end, ..Poll::default() }]);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        found[0].severity
+    };
+    assert_eq!(severity(50 * MS, 70 * MS), Severity::Info);
+    assert_eq!(severity(120 * MS, 70 * MS), Severity::Critical);
+}
+
+#[test]
 fn a_poll_without_a_stack_is_what_its_like_were_seen_in() {
     let seen = |task, stack| Poll { task, tid: task, stack, ..Poll::default() };
     let found = |polls: &[Poll]| {
