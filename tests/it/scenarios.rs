@@ -9,16 +9,31 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::tempdir;
 
-/// Scenarios measure time: one at a time.
+/// Scenarios measure time: one test at a time.
 pub(crate) static ALONE: Mutex<()> = Mutex::new(());
+
+/// Scenarios of one test at a time: they wait more than they work, and what is slow only by the others is told as that.
+const TOGETHER: usize = 3;
+
+/// Does something with each scenario.
+fn each(check: impl Fn(&Scenario) + Sync) {
+    let (all, next) = (pollscope_scenarios::all(), AtomicUsize::new(0));
+    let take = || {
+        while let Some(scenario) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            check(scenario);
+        }
+    };
+    std::thread::scope(|scope| (0..TOGETHER).for_each(|_| drop(scope.spawn(take))));
+}
 
 #[test]
 fn each_fault_is_named_with_its_line() {
     let _alone = ALONE.lock();
-    for scenario in pollscope_scenarios::all() {
+    each(|scenario| {
         let place = tempdir().unwrap();
         let said = pollscope(place.path(), &["run", scenario.name, "--format", "json"]);
         assert_eq!(said.status, Some(1), "{}: {said:?}", scenario.name);
@@ -36,20 +51,20 @@ fn each_fault_is_named_with_its_line() {
         let text = pollscope(place.path(), &["diagnose", &folder]).stdout;
         assert!(text.contains(scenario.fault_path) && !text.contains('\u{1b}'), "{text}");
         assert!(text.lines().count() <= 50, "more than a screen:\n{text}");
-    }
+    });
 }
 
 #[test]
 fn each_cured_twin_is_healthy() {
     let _alone = ALONE.lock();
-    for scenario in pollscope_scenarios::all() {
+    each(|scenario| {
         let place = tempdir().unwrap();
         let said = pollscope(place.path(), &["run", scenario.name, "--cured", "--collect", "none", "--format", "json"]);
         assert_eq!(said.status, Some(0), "{}: {said:?}", scenario.name);
         // On a crowded machine the twin is slow too, and the verdict says whose doing that is.
         let verdict = &json(&said)["verdict"];
         assert!(verdict == "healthy" || verdict == "environment", "{said:?}");
-    }
+    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Stalls of many lengths and sorts, each written down by the program itself: one line on stdout with its length, and
-//! with how late a thread came meanwhile that wanted to run every other millisecond; both in microseconds.
+//! with how late others came meanwhile who wanted to run; both in microseconds. The others are a thread of its own that
+//! looks every other millisecond, and the watchdog itself, as far as it was the kernel or the machine that kept it.
 
 #[path = "runner.rs"]
 mod runner;
@@ -8,6 +9,7 @@ use runner::{ms, programs};
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -32,9 +34,16 @@ async fn stalled(stall: impl Fn(Duration) + Send + Sync + 'static) {
         for millis in LENGTHS.iter().cycle().take(LENGTHS.len() * ROUNDS) {
             sleep(ms(10)).await;
             looker.late.store(0, Ordering::Relaxed);
-            let began = Instant::now();
+            let watchdog = Watchdog::find();
+            let (began, before) = (Instant::now(), watchdog.kept());
             stall(ms(*millis));
-            told(began.elapsed(), looker.late());
+            let (took, late) = (began.elapsed(), looker.late());
+            // What it waited for a processor is known once it has run again.
+            let ran = watchdog.runs();
+            while watchdog.runs() == ran && watchdog.is_there() {
+                sleep(ms(2)).await;
+            }
+            told(took, late.max(watchdog.kept().saturating_sub(before)));
         }
     });
     assert!(stalls.await.is_ok(), "all of them were done");
@@ -75,6 +84,42 @@ impl Looker {
     /// How late it was at worst, up to now.
     fn late(&self) -> u64 {
         self.late.load(Ordering::Relaxed).max(self.overdue())
+    }
+}
+
+/// The figures the kernel has of the watchdog, by the folder of its thread.
+struct Watchdog(Option<PathBuf>);
+
+impl Watchdog {
+    fn find() -> Watchdog {
+        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let named = |path: &PathBuf| {
+            std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim_end() == "pollscope-watch")
+        };
+        Watchdog(threads.map(|thread| thread.path()).find(named))
+    }
+
+    fn is_there(&self) -> bool {
+        self.figure(0).is_some()
+    }
+
+    /// One of: time on a processor, time it waited for one, both in nanoseconds, and how often it got one.
+    fn figure(&self, which: usize) -> Option<u64> {
+        let text = std::fs::read_to_string(self.0.as_ref()?.join("schedstat")).ok()?;
+        text.split_ascii_whitespace().nth(which)?.parse().ok()
+    }
+
+    fn runs(&self) -> Option<u64> {
+        self.figure(2)
+    }
+
+    /// Microseconds it could have run and did not, up to now, and those that the machine's host took from all.
+    fn kept(&self) -> u64 {
+        /// The kernel counts what the host took in hundredths of a second.
+        const TICK: u64 = 10_000;
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let stolen = stat.lines().next().and_then(|all| all.split_ascii_whitespace().nth(8)?.parse::<u64>().ok());
+        self.figure(1).unwrap_or(0) / 1000 + stolen.unwrap_or(0) * TICK
     }
 }
 

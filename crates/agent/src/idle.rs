@@ -7,11 +7,11 @@
 
 use crate::foreign;
 use crate::session::Session;
-use crate::slots;
-use crate::stack::{Look, RawStack, Unwinder, look_here};
+use crate::slots::{self, Slot};
+use crate::stack::{Look, RawStack, ThreadBounds, Unwinder, look_here};
 use pollscope_recording::{Event, Foreign, Idle, Nanos, ROOT_TASK_BIT, TaskId};
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -73,18 +73,18 @@ thread_local! {
     static OPEN: RefCell<Vec<OpenPoll>> = const { RefCell::new(Vec::new()) };
 }
 
-static KNOWN: [Mutex<Option<HashMap<TaskId, Capture>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
+static KNOWN: [Mutex<Option<FxHashMap<TaskId, Capture>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
 static HELD: AtomicUsize = AtomicUsize::new(0);
 /// The wakers of tasks tell of themselves: without that, none handed out means nothing. Those of root futures always do.
 static TOLD: AtomicBool = AtomicBool::new(false);
 /// Wakes by threads that work for no runtime.
 static FOREIGN: AtomicU64 = AtomicU64::new(0);
 
-fn shard(task: TaskId) -> &'static Mutex<Option<HashMap<TaskId, Capture>>> {
+fn shard(task: TaskId) -> &'static Mutex<Option<FxHashMap<TaskId, Capture>>> {
     &KNOWN[task as usize % SHARDS]
 }
 
-fn locked(task: TaskId) -> MutexGuard<'static, Option<HashMap<TaskId, Capture>>> {
+fn locked(task: TaskId) -> MutexGuard<'static, Option<FxHashMap<TaskId, Capture>>> {
     shard(task).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -113,6 +113,16 @@ pub(crate) fn poll_started(depth: usize, frame: u64) {
         open[depth].high = frame.saturating_add(ABOVE);
         open[depth].capture.clear();
     });
+}
+
+/// This thread's stack up to the frame of its innermost open poll: whose await stack is wanted needs no more of it.
+pub(crate) fn within_poll(slot: &Slot) -> Option<ThreadBounds> {
+    let mut bounds = slot.bounds?;
+    if let Some(depth) = slot.depth().checked_sub(1) {
+        let high = OPEN.try_with(|open| open.try_borrow().ok()?.get(depth).map(|open| open.high));
+        bounds.end_at(high.ok().flatten().unwrap_or(u64::MAX));
+    }
+    Some(bounds)
 }
 
 /// The waker of a task was cloned, perhaps by what the task is about to await.

@@ -36,6 +36,7 @@
 #[cfg(not(unix))]
 compile_error!("pollscope-agent supports Unix only");
 
+mod barrier;
 mod clock;
 mod drain;
 #[cfg(feature = "flavor")]
@@ -46,6 +47,7 @@ mod heartbeat;
 mod hooks;
 #[cfg(feature = "tracing")]
 mod idle;
+mod lent;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "tracing")]

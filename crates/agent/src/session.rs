@@ -1,5 +1,6 @@
 //! The one recording of this process: what its parts share, how it begins and how it ends.
 
+use crate::barrier;
 use crate::clock;
 use crate::slots::Slot;
 use crate::workers::Unhooked;
@@ -250,6 +251,7 @@ impl Session {
     }
 
     fn start_threads(&'static self, writer: Option<Writer>) {
+        barrier::prepare();
         // Polls may come before the thread does, and belong to its first window.
         let begun = clock::now();
         let (drains, drained) = channel();

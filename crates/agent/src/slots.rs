@@ -6,6 +6,7 @@ use crate::clock;
 use crate::drain;
 #[cfg(feature = "tracing")]
 use crate::idle;
+use crate::lent::Lent;
 use crate::open_polls::{Open, OpenPolls};
 use crate::raw::{Raw, What};
 use crate::ring::Ring;
@@ -17,7 +18,7 @@ use crate::trace::{Span, user_spans::SpanStack};
 use pollscope_recording::{Nanos, TaskId};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// The bounds of what is notable in the level `summary`; in `full` all is.
 const NOTABLE: Nanos = 1_000_000;
@@ -39,12 +40,13 @@ pub(crate) struct Slot {
     /// The program's own spans.
     #[cfg(feature = "tracing")]
     pub(crate) spans: SpanStack,
-    /// Set by the watchdog: the owner notes its CPU clock when this poll ends.
-    pub(crate) watched: AtomicBool,
+    /// Set by the watchdog: the start of the poll at whose end the owner notes its CPU clock; 0 for none. Only that one's,
+    /// since the kernel takes longer to tell it than a short poll lasts.
+    pub(crate) watched: AtomicU64,
     /// End of the last watched poll, and the thread's CPU clock then.
     pub(crate) watched_end: AtomicU64,
     pub(crate) watched_cpu: AtomicU64,
-    table: Mutex<Table>,
+    table: Lent<Table>,
     ring: Ring<Raw>,
     pub(crate) polls: AtomicU64,
     /// Polls at least this long, and those this late, are written one by one.
@@ -140,10 +142,10 @@ fn make(cell: &Cell<Option<&'static Slot>>) -> Option<&'static Slot> {
         ending: AtomicBool::new(false),
         #[cfg(feature = "tracing")]
         spans: SpanStack::default(),
-        watched: AtomicBool::new(false),
+        watched: AtomicU64::new(0),
         watched_end: AtomicU64::new(0),
         watched_cpu: AtomicU64::new(0),
-        table: Mutex::new(Table::new()),
+        table: Lent::new(Table::new()),
         ring: Ring::new(),
         polls: AtomicU64::new(0),
         notable: if session.full { 0 } else { NOTABLE },
@@ -200,16 +202,17 @@ impl Slot {
         if let Some(open) = self.open.at(depth - 1) {
             let (task, since) = (open.task.load(Ordering::Relaxed), open.since.load(Ordering::Relaxed));
             let duration = now.saturating_sub(since);
-            if self.watched.load(Ordering::Acquire) {
+            if self.watched.load(Ordering::Acquire) == since {
                 self.watched_cpu.store(clock::own_cpu(), Ordering::Relaxed);
                 self.watched_end.store(now, Ordering::Release);
             }
             self.polls.store(self.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            // The drain holds this lock for the time of a copy; then the poll is written alone instead of waiting.
-            let count = |mut table: std::sync::MutexGuard<'_, Table>| {
+            let count = |table: &mut Table| {
                 table.add(task, since, duration, |entry| self.pushed_out(now, entry));
             };
-            let counted = self.table.try_lock().map(count).is_ok();
+            // SAFETY: slots are reached through `current()` by their own thread only; to push out ends no poll.
+            let counted = unsafe { self.table.using(count) }.is_some();
+            // The drain has the table for the time of a swap; then the poll is written alone.
             if !counted || duration >= self.notable {
                 self.note(since, What::Poll { task, duration });
             }
@@ -238,6 +241,13 @@ impl Slot {
         if self.current_task() == Some(task) {
             self.ending.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// How deep the open polls are nested; for the owner only.
+    #[cfg(feature = "tracing")]
+    #[inline]
+    pub(crate) fn depth(&self) -> usize {
+        self.open.depth()
     }
 
     /// At which depth of nesting `task` is being polled, if it is the innermost; for the owner only.
@@ -285,8 +295,8 @@ impl Slot {
 
     /// Takes the summary; for the drain only. `spare` comes back with it and must be empty.
     pub(crate) fn swap_table(&self, spare: &mut Table) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut *table, spare);
+        // SAFETY: only the drain calls this, and there is one.
+        unsafe { self.table.borrowed(|table| std::mem::swap(table, spare)) };
     }
 
     pub(crate) fn dropped(&self) -> u64 {

@@ -92,12 +92,11 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
     let same = thread.watched.as_ref().is_some_and(|watched| Some(watched.open) == now_open);
     if !same {
         if let Some(watched) = thread.watched.take() {
-            slot.watched.store(false, Ordering::Release);
+            slot.watched.store(0, Ordering::Release);
             end(session, thread, &watched);
         }
         let Some(open) = now_open else { return };
         slot.watched_end.store(0, Ordering::Relaxed);
-        slot.watched.store(true, Ordering::Release);
         thread.watched = Some(Watched {
             open,
             observed: clock::now(),
@@ -119,6 +118,7 @@ fn look(session: &Session, sampler: &mut Sampler, thread: &mut Thread, mut open:
     if clock::now() < watched.next_look {
         return;
     }
+    slot.watched.store(watched.open.since, Ordering::Release);
     let captured = slot.bounds.as_ref().map(|bounds| sampler.capture(bounds));
     let restless = watched.restless.get_or_insert(0);
     let again = captured.as_ref().is_some_and(|captured| captured.restless) && *restless < RESTLESS_LOOKS;

@@ -6,7 +6,8 @@ use crate::raw::Noted;
 use crate::stack::Unwinder;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, ResourceId, TaskId, WaitId};
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 
 /// A wait of this age is worth the unwinding of its stack.
 const LONG: Nanos = 300_000_000;
@@ -42,19 +43,19 @@ struct Waiting {
 
 #[derive(Default)]
 pub(crate) struct Locks {
-    locks: HashMap<ResourceId, Lock>,
-    waits: HashMap<WaitId, Waiting>,
-    waits_of: HashMap<TaskId, Vec<WaitId>>,
+    locks: FxHashMap<ResourceId, Lock>,
+    waits: FxHashMap<WaitId, Waiting>,
+    waits_of: FxHashMap<TaskId, Vec<WaitId>>,
     /// Waits that are not long yet, and grants that are not left yet, oldest first.
     ripening: VecDeque<(Nanos, WaitId)>,
     granted: VecDeque<(Nanos, WaitId)>,
     /// Who spawned a task, and when.
-    parents: HashMap<TaskId, (TaskId, Nanos)>,
+    parents: FxHashMap<TaskId, (TaskId, Nanos)>,
     ended: VecDeque<TaskId>,
     /// Tasks with long waits, and how many: everything else they wait for is told too.
-    followed: HashMap<TaskId, usize>,
+    followed: FxHashMap<TaskId, usize>,
     /// When the tasks that wait were polled last, as far as it was told.
-    polls: HashMap<TaskId, Nanos>,
+    polls: FxHashMap<TaskId, Nanos>,
 }
 
 impl Locks {

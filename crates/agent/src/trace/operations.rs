@@ -7,6 +7,7 @@ use super::{
     entered, innermost, user_spans,
 };
 use crate::clock;
+use crate::idle;
 use crate::raw::{Noted, What};
 use crate::slots;
 use crate::stack::capture_here;
@@ -76,8 +77,8 @@ pub(super) fn polled(fields: &Fields) {
         return;
     }
     // The await stack of the user is on the thread right now, and nowhere later. What ends by itself needs none.
-    let bounds = slot.bounds.as_ref().filter(|_| resource.tag() != OTHER_RESOURCE);
-    let stack = bounds.filter(|_| Noted::has_room(false)).and_then(capture_here).map(Noted::new);
+    let bounds = slot.bounds.filter(|_| resource.tag() != OTHER_RESOURCE).and_then(|_| idle::within_poll(slot));
+    let stack = bounds.as_ref().filter(|_| Noted::has_room(false)).and_then(capture_here).map(Noted::new);
     let operation = if resource.tag() == CHANNEL { "mpsc::Sender::send" } else { name };
     if let Some(spans) = bounds.and_then(|_| user_spans::of_poll(slot)) {
         slot.note(now, What::InSpans { task, wait, spans });

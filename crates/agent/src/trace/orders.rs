@@ -10,8 +10,8 @@ use crate::raw::{Copied, HeldLock, TakenLock, What};
 use crate::slots::Slot;
 use crate::stack::capture_here;
 use pollscope_recording::{Nanos, ResourceId, TaskId};
+use rustc_hash::FxHashMap;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -34,7 +34,7 @@ const MOST_STACKS: usize = 1024;
 
 const SHARDS: usize = 64;
 
-type Held = HashMap<TaskId, Vec<HeldLock>>;
+type Held = FxHashMap<TaskId, Vec<HeldLock>>;
 
 static HELD: [Mutex<Option<Held>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
 /// A shard was needed while somebody else had it: what is said there to be held may have been given back.
@@ -71,9 +71,9 @@ struct Told {
 
 #[derive(Default)]
 struct Pairs {
-    told: HashMap<Pair, Told>,
+    told: FxHashMap<Pair, Told>,
     /// The pairs each lock is in, so that they go when it does.
-    of: HashMap<ResourceId, Vec<Pair>>,
+    of: FxHashMap<ResourceId, Vec<Pair>>,
     paid_until: Nanos,
 }
 

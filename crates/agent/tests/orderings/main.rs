@@ -7,6 +7,8 @@
     reason = "all of this is test code, and not all of what it includes is used"
 )]
 
+#[path = "../../src/lent.rs"]
+mod lent;
 #[path = "../../src/open_polls.rs"]
 mod open_polls;
 #[path = "../../src/ring.rs"]
@@ -16,9 +18,18 @@ mod ring;
 mod sync {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::Mutex;
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, fence};
+    pub(crate) use loom::thread::yield_now as rest;
+
+    /// As where the kernel does not fence for both.
+    pub(crate) fn light_fence() {
+        fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    pub(crate) use light_fence as heavy_fence;
 }
 
+use lent::Lent;
 use loom::sync::Arc;
 use open_polls::OpenPolls;
 use ring::Ring;
@@ -130,6 +141,32 @@ fn the_watchdog_sees_all_of_a_poll_or_nothing() {
         }
         watchdog.join().unwrap();
         assert!(polls.seen().is_some_and(|open| open.task == 2));
+    });
+    assert!(SEEN.iter().all(|times| times.load(Ordering::Relaxed) > 0), "{SEEN:?}");
+}
+
+#[test]
+fn what_is_lent_is_used_by_one_at_a_time_and_nothing_is_lost() {
+    // Uses that found it lent, and those that did not.
+    static SEEN: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+    every_order(|| {
+        let count = Arc::new(Lent::new(0_usize));
+        let borrower = {
+            let count = count.clone();
+            // SAFETY: nobody else borrows.
+            loom::thread::spawn(move || unsafe { count.borrowed(std::mem::take) })
+        };
+        let mut without = 0;
+        for _ in 0..2 {
+            // SAFETY: this thread is the owner.
+            let used = unsafe { count.using(|count| *count += 1) }.is_some();
+            SEEN[usize::from(used)].fetch_add(1, Ordering::Relaxed);
+            without += usize::from(!used);
+        }
+        let borrowed = borrower.join().unwrap();
+        // SAFETY: as above.
+        let left = unsafe { count.using(|count| *count) };
+        assert_eq!(left.map(|left| borrowed + left + without), Some(2));
     });
     assert!(SEEN.iter().all(|times| times.load(Ordering::Relaxed) > 0), "{SEEN:?}");
 }

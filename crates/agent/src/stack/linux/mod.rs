@@ -78,6 +78,12 @@ impl ThreadBounds {
         self.stack_high
     }
 
+    /// Leaves out what lies from `high` on.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn end_at(&mut self, high: u64) {
+        self.stack_high = self.stack_high.min(high);
+    }
+
     /// Of the calling thread. Reads a file on the main thread: once a thread is enough.
     pub(crate) fn current() -> Option<Self> {
         // SAFETY: plain calls with out-pointers to locals; the attributes are destroyed
