@@ -203,7 +203,7 @@ impl Model {
                 self.not_observable.insert(not.what.to_string());
             }
             Event::End(end) => self.ended = Some(end.why.to_string()),
-            Event::ThreadEnd(_) => {}
+            Event::ThreadEnd(end) => drop(self.run_delays.remove(&end.tid)),
             _ => self.feed_rare(event),
         }
     }

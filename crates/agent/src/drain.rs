@@ -4,6 +4,7 @@ mod books;
 mod locks;
 mod orders;
 mod output;
+mod run_delays;
 mod said_aside;
 mod samples;
 
@@ -12,7 +13,7 @@ use crate::hooks;
 #[cfg(feature = "tracing")]
 use crate::idle::{self, IdleTasks};
 use crate::raw::{Raw, StaticPlace, What};
-use crate::self_wakes::Suspects;
+use crate::self_wakes::{self, Suspects};
 use crate::session::Session;
 use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
 use crate::stack::{Unwinder, generation, mapped};
@@ -22,6 +23,7 @@ use locks::Locks;
 use output::Output;
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
+use run_delays::RunDelays;
 use said_aside::SaidAside;
 use samples::Samples;
 use std::collections::{HashMap, HashSet};
@@ -42,6 +44,7 @@ struct Drain {
     output: Output,
     locks: Locks,
     suspects: Suspects,
+    run_delays: RunDelays,
     #[cfg(feature = "tracing")]
     idle: IdleTasks,
     /// Noted too late for the last turn.
@@ -91,6 +94,7 @@ pub(crate) fn run(session: &'static Session, writer: Option<Writer>, begun: Nano
         output: Output::new(session, writer),
         locks: Locks::default(),
         suspects: Suspects::default(),
+        run_delays: RunDelays::default(),
         #[cfg(feature = "tracing")]
         idle: IdleTasks::default(),
         samples: Samples::new(begun),
@@ -211,6 +215,8 @@ impl Drain {
         if last || now.saturating_sub(self.window) >= WINDOW {
             self.summarize(&slots, now);
             slots.iter().zip(ended).filter(|(_, ended)| *ended).for_each(|(slot, _)| self.part(slot, now));
+        } else {
+            self_wakes::hurry();
         }
         if last || now.saturating_sub(self.second) >= SECOND {
             self.account(now);
@@ -353,10 +359,7 @@ impl Drain {
                 let events = self.locks.wait(words::Wait { at, wait, resource, task, operation, until }, stack);
                 events.into_iter().for_each(|event| self.write(event));
             }
-            What::SelfWake { task, woke, stack } => {
-                let stack = stack.map(|stack| self.unwinder.unwind(&stack)).unwrap_or_default();
-                self.suspects.seen(task, woke, stack);
-            }
+            What::SelfWake { task, woke, stack } => self.suspects.seen(task, woke, stack),
             What::Panic { task, place, message, stack } => {
                 let place = place.map(|(file, line, column)| words::Place { file: file.into(), line, column });
                 let stack = stack.map(|stack| self.unwinder.unwind(&stack)).unwrap_or_default();
@@ -387,15 +390,24 @@ impl Drain {
             slot.swap_table(&mut self.spare);
             self.spare.take(|entry| counted.push((slot.tid as u64, *entry)));
         }
-        for (tid, Entry { task, polls, busy, last, max, histogram }) in counted {
+        let window = now.saturating_sub(self.window);
+        let busy = counted.iter().filter(|(_, entry)| entry.polls >= self_wakes::FEW);
+        let busy: HashSet<i32> = busy.map(|(tid, _)| *tid as i32).collect();
+        let mut delays: HashMap<u64, Nanos> = HashMap::new();
+        for event in self.run_delays.turn(busy.into_iter(), self.window, now) {
+            delays.insert(event.tid, event.run_delay_ns);
+            self.write(event);
+        }
+        for (tid, entry) in counted {
+            let Entry { task, polls, busy, last, max, histogram } = entry;
             // A poll that is long, or was told late, began in an earlier window: what it did it did before this one.
             let from = self.window.min(last);
-            self.suspects.polled(task, polls, busy);
+            self.suspects.polled(&entry, window - delays.get(&tid).copied().unwrap_or(0).min(window));
             self.locks.polled(task, last);
             self.write(words::Polls { at: now, task, tid, from, polls, busy_ns: busy, max_ns: max, histogram });
         }
         self.locks.idle(now).into_iter().for_each(|event| self.write(event));
-        if let Some(event) = self.suspects.turn(self.window, now, self.session.tracing) {
+        if let Some(event) = self.suspects.turn(self.window, now, self.session.tracing, &mut self.unwinder) {
             self.write(event);
         }
         self.window = now;
