@@ -5,8 +5,8 @@
 //! cargo bench --bench analysis -- [--events MILLIONS] [--folder DIR]
 //! ```
 //!
-//! Compared are the reader alone, reader with model and diagnosis (what `pollscope diagnose` does), and dial9's reader,
-//! `TraceReader`, on the very same files: the container is its own.
+//! Compared are dial9's decoder of the container, our reader alone, reader with model and diagnosis (what `pollscope
+//! diagnose` does), and dial9's reader, `TraceReader`, on the very same files: the container is its own.
 
 #[path = "../measure/mod.rs"]
 mod measure;
@@ -39,7 +39,7 @@ struct Contender {
 const CONTENDERS: [Contender; 4] = [
     Contender {
         name: "container",
-        what: "the floor below our reader: gzip and the frames of dial9's format, no event made of them",
+        what: "gzip and the frames by dial9's decoder, no event made of them",
         run: container,
     },
     Contender { name: "read", what: "our reader alone", run: read },

@@ -4,10 +4,14 @@
 //! task itself that asked for its next poll. A busy consumer is woken by others and only hands its waker out; a task
 //! that yields between pieces of work has long polls; one that yields because tokio's budget for ready operations ran
 //! out has done a hundred of them first, and its stack says so.
+//!
+//! Where the kernel kept the task's thread off the CPU, the program's work leaves little of the rest, so the task is polled
+//! often for moments only. Such moments tell a second if the task was met asking for its next poll all the while. Without
+//! them nothing is told: a few items with a yield after each look the same on a thread that never gets to their end.
 
 use std::collections::BTreeMap;
 
-use pollscope_recording::TaskId;
+use pollscope_recording::{Nanos, SELF_WAKES_COPIED, TaskId};
 
 use super::place::{self, Blame};
 use super::{
@@ -17,10 +21,14 @@ use crate::model::{Model, SpinFacts, WakeLook};
 use crate::symbols::{self, Symbols};
 
 pub(super) const KIND: &str = "busy-poll";
-/// Polls below `2^(9 + TINY_BUCKETS)` ns, 16 µs, are too short for work worth a poll, also in debug builds.
-const TINY_BUCKETS: usize = 5;
 /// Looks from which it is told who wakes a task.
 const LOOKS: usize = 3;
+/// The same where the kernel kept its thread off the CPU: how often it is polled tells nothing there.
+const CROWDED_LOOKS: usize = 6;
+/// And how long, in all, it must have been polled often beside.
+const MOMENTS: Nanos = 200_000_000;
+/// And the part of the time that these looks must make up: one divided by this.
+const CROWDED_SHARE: Nanos = 6;
 
 /// How a task asked for its own next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +48,62 @@ struct Spinner<'a> {
     direct: bool,
     /// Looks that met it asking.
     asked: usize,
+    crowded: Crowded,
+}
+
+/// Looks in windows in which the kernel kept the task's thread off the CPU: those that met it asking, and in which it asked
+/// for each of its polls; and the others.
+#[derive(Debug, Clone, Copy, Default)]
+struct Crowded {
+    looks: usize,
+    /// Those that met it waiting, or woken by others.
+    against: usize,
+    /// Those in whose windows most of its polls were long enough for work.
+    long: usize,
+    lasted: Nanos,
+    first: Nanos,
+    last: Nanos,
+}
+
+impl Crowded {
+    fn look(look: &WakeLook, asked: bool) -> Crowded {
+        let nearly_all = |count: u64| count * 10 >= look.polls * 9;
+        // Only the last it did in a window tells what it does for the rest of it.
+        let Some(tiny) = look.kept_off.filter(|_| look.own <= SELF_WAKES_COPIED) else { return Crowded::default() };
+        // Counted from poll to poll, one may fall into the window beside.
+        if !nearly_all(look.own + 1) || look.others * 10 > look.polls || !(asked || look.stack.is_empty()) {
+            return Crowded { against: 1, ..Crowded::default() };
+        }
+        // Some polls are longer than they are alone, since others use the caches meanwhile.
+        if tiny * 2 < look.polls {
+            return Crowded { long: 1, ..Crowded::default() };
+        }
+        if !asked {
+            return Crowded::default();
+        }
+        let lasted = look.at.saturating_sub(look.from);
+        Crowded { looks: 1, lasted, first: look.from, last: look.at, ..Crowded::default() }
+    }
+
+    /// Whether it was met asking again and again, for long enough, and seldom otherwise.
+    fn never_waited(&self, thresholds: &Thresholds) -> bool {
+        self.looks >= CROWDED_LOOKS
+            && self.looks >= 3 * self.against
+            && self.looks >= 2 * self.long
+            && self.last.saturating_sub(self.first) >= thresholds.spin_ns
+            && self.lasted >= self.last.saturating_sub(self.first) / CROWDED_SHARE
+    }
+
+    fn and(self, other: Crowded) -> Crowded {
+        Crowded {
+            looks: self.looks + other.looks,
+            against: self.against + other.against,
+            long: self.long + other.long,
+            lasted: self.lasted + other.lasted,
+            first: [self, other].iter().filter(|one| one.looks > 0).map(|one| one.first).min().unwrap_or(0),
+            last: self.last.max(other.last),
+        }
+    }
 }
 
 pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Thresholds) -> Outcome {
@@ -51,8 +115,8 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
         }
         // A task that is polled was woken: looks that met no wake at all were blind.
         if spin.looks.iter().all(|look| look.own + look.others + look.outside == 0) {
-            let alone = spin.lasted_ns >= thresholds.spin_ns && rate(spin) >= thresholds.spin_rate as f64;
-            unclear = unclear.or(alone.then_some((task, rate(spin))));
+            let often = spin.lasted_ns >= thresholds.spin_ns && rate_alone(spin) >= thresholds.spin_rate as f64;
+            unclear = unclear.or(often.then_some((task, rate(spin))));
         } else if let Some(spinner) = judge(symbols, task, spin) {
             // Many tasks may spin at one line; each alone is slower for it.
             groups.entry((spinner.how, spinner.blame.at.clone())).or_default().push(spinner);
@@ -79,13 +143,17 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
 
 /// Whether nearly all polls were too short for work worth a poll.
 fn tiny(spin: &SpinFacts) -> bool {
-    let tiny: u64 = spin.histogram.iter().take(TINY_BUCKETS).sum();
-    tiny as f64 >= 0.9 * spin.polls as f64
+    spin.tiny as f64 >= 0.9 * spin.polls as f64
 }
 
-/// Polls a second, while it was polled often.
+/// Polls a second while it was polled often, by the clock.
 fn rate(spin: &SpinFacts) -> f64 {
     spin.polls as f64 * 1e9 / spin.lasted_ns.max(1) as f64
+}
+
+/// The same by the time that its thread was not kept off the CPU: what it would come to with nobody beside the program.
+fn rate_alone(spin: &SpinFacts) -> f64 {
+    spin.polls as f64 * 1e9 / spin.given_ns.max(1) as f64
 }
 
 fn judge<'a>(symbols: &mut Symbols, task: TaskId, spin: &'a SpinFacts) -> Option<Spinner<'a>> {
@@ -96,8 +164,11 @@ fn judge<'a>(symbols: &mut Symbols, task: TaskId, spin: &'a SpinFacts) -> Option
         return None;
     }
     let mut seen: BTreeMap<(How, Option<Location>), (usize, Blame, bool)> = BTreeMap::new();
+    let mut crowded = Crowded::default();
     for look in &spin.looks {
-        if let Some((how, blame, direct)) = asked(symbols, look) {
+        let asked = asked(symbols, look);
+        crowded = crowded.and(Crowded::look(look, asked.is_some()));
+        if let Some((how, blame, direct)) = asked {
             seen.entry((how, blame.at.clone())).or_insert((0, blame, direct)).0 += 1;
         }
     }
@@ -105,7 +176,7 @@ fn judge<'a>(symbols: &mut Symbols, task: TaskId, spin: &'a SpinFacts) -> Option
     let looked = spin.looks.iter().filter(|look| !look.stack.is_empty() || look.own * 2 < look.polls).count();
     let asked: usize = seen.values().map(|(count, ..)| count).sum();
     let ((how, _), (_, blame, direct)) = seen.into_iter().max_by_key(|(_, (count, ..))| *count)?;
-    (asked * 4 >= looked * 3).then_some(Spinner { task, spin, how, blame, direct, asked })
+    (asked * 4 >= looked * 3).then_some(Spinner { task, spin, how, blame, direct, asked, crowded })
 }
 
 /// The finding about all tasks that spin at one line.
@@ -114,8 +185,13 @@ fn finding(model: &Model, thresholds: &Thresholds, group: &[Spinner<'_>]) -> Opt
     let sum = |each: fn(&Spinner<'_>) -> u64| group.iter().map(each).sum::<u64>();
     let (polls, lasted) = (sum(|one| one.spin.polls), sum(|one| one.spin.lasted_ns));
     let looks: usize = group.iter().map(|spinner| spinner.asked).sum();
-    let per_second: f64 = group.iter().map(|spinner| rate(spinner.spin)).sum();
-    if lasted < thresholds.spin_ns || per_second < thresholds.spin_rate as f64 || looks < LOOKS {
+    let [per_second, alone] = [rate, rate_alone].map(|of| group.iter().map(|one| of(one.spin)).sum::<f64>());
+    let first = group.iter().map(|one| one.spin.first).min().unwrap_or(0);
+    let last = group.iter().map(|one| one.spin.last).max().unwrap_or(0);
+    let often = lasted >= thresholds.spin_ns && looks >= LOOKS;
+    let crowded = group.iter().map(|one| one.crowded).fold(Crowded::default(), Crowded::and);
+    let so_alone = lasted >= MOMENTS && crowded.never_waited(thresholds);
+    if alone < thresholds.spin_rate as f64 || !(often || so_alone) {
         return None;
     }
     let (at, direct) = (&worst.blame.at, worst.direct);
@@ -134,8 +210,6 @@ fn finding(model: &Model, thresholds: &Thresholds, group: &[Spinner<'_>]) -> Opt
              oneshot channel wakes the task when there is something to see. `yield_now` only lets others run first."
         ),
     };
-    let first = group.iter().map(|one| one.spin.first).min().unwrap_or(0);
-    let last = group.iter().map(|one| one.spin.last).max().unwrap_or(0);
     let stretch = || Some(Stretch { from_ns: first, to_ns: last, track: format!("task {}", worst.task) });
     let figure = |what: &str, value: f64, unit: &str| Evidence {
         what: what.to_owned(),
@@ -149,6 +223,13 @@ fn finding(model: &Model, thresholds: &Thresholds, group: &[Spinner<'_>]) -> Opt
         figure("of the time inside the polls of one task, scheduling not counted", busy, "%"),
         figure("looks that met a task asking for its own next poll here", looks as f64, "looks"),
     ];
+    if !often {
+        let kept_off = "looks where others had the CPU for most of the time, and each poll was of its own asking";
+        evidence.push(figure(kept_off, crowded.looks as f64, "looks"));
+    }
+    if alone > per_second * 1.1 {
+        evidence.insert(1, figure("polls a second of the time that others left it the CPU", alone, "polls"));
+    }
     if group.len() > 1 {
         evidence.push(figure("tasks that spin here", group.len() as f64, "tasks"));
     }
@@ -156,7 +237,7 @@ fn finding(model: &Model, thresholds: &Thresholds, group: &[Spinner<'_>]) -> Opt
         kind: KIND.to_owned(),
         // It burns a core; where only a library did it, that may be the library's way of being fair.
         severity: if direct { Severity::Warning } else { Severity::Info },
-        confidence: match (direct, at.is_some()) {
+        confidence: match (direct, at.is_some() && often) {
             (true, true) => Confidence::Proven,
             (true, false) => Confidence::Likely,
             _ => Confidence::Possible,

@@ -190,6 +190,41 @@ fn a_task_that_polls_itself() {
     }
 }
 
+/// What came of three tasks on a thread that had the CPU for 10 ms of each 100: for three seconds they take turns at being
+/// looked at, and are polled `seldom`; in each window of `moments` `often`.
+fn in_a_crowd(seldom: u64, often: u64, moments: &[u64], look: &SelfWakes) -> Diagnosis {
+    let mut model = program("hooks,tracing,watchdog");
+    for window in 0..30 {
+        let (from, at) = (window * 100 * MS, (window + 1) * 100 * MS);
+        model.feed(&RunDelay { at, tid: 10, from, cpu_ns: 10 * MS, run_delay_ns: 90 * MS }.into());
+        let many = if moments.contains(&window) { often } else { seldom };
+        for task in 1..=3 {
+            polls(&mut model, from, task, 10, many, 800);
+        }
+        let own = if look.own == 0 { 0 } else { many };
+        let look = SelfWakes { at, from, task: window % 3 + 1, polls: many, own, outside: many, ..look.clone() };
+        model.feed(&look.into());
+    }
+    alive(&mut model, 4000 * MS);
+    answers(&model)
+}
+
+#[test]
+fn tasks_that_poll_themselves_as_often_as_others_leave_them_the_cpu() {
+    let (yields, waits) = (look(1, 0, 0, false, &[42, 43]), look(1, 0, 0, false, &[45, 43]));
+    // By the clock 3000 times a second; by the time they had, thirty thousand.
+    let all: Vec<u64> = (0..30).collect();
+    let found = in_a_crowd(0, 300, &all, &yields);
+    assert_eq!((only(&found).severity, line(only(&found))), (Severity::Warning, Some(71)));
+    // The program's work takes nearly all they had, but for a moment.
+    let found = in_a_crowd(20, 300, &[14], &yields);
+    assert_eq!((only(&found).severity, line(only(&found))), (Severity::Warning, Some(71)));
+    // A few items with a yield after each are never done with there either.
+    assert!(in_a_crowd(20, 20, &[], &yields).findings.is_empty());
+    // And who waits for others is busy.
+    assert!(in_a_crowd(20, 300, &all, &waits).findings.is_empty());
+}
+
 #[test]
 fn many_tasks_that_spin_at_one_line_are_one_fault() {
     let mut model = program("hooks,tracing,watchdog");

@@ -40,7 +40,7 @@ pub struct Thresholds {
     pub stuck_ns: u64,
     /// A long poll that hurt nobody is still told from here on.
     pub info_ns: u64,
-    /// A long poll of which no stack was taken is only information below this length.
+    /// A long poll of which no stack was taken is only information if it computed or was blocked for less.
     pub stackless_ns: u64,
     /// Run delay of long polls, in all, from which the machine is to blame.
     pub crowded_ns: u64,
@@ -54,8 +54,8 @@ pub struct Thresholds {
     pub slack_ns: u64,
     /// How long a task must have been polled without pause to be called busy-polling.
     pub spin_ns: u64,
-    /// Polls a second from which it is. A timer makes a thousand at most; a task that waits for sockets is no faster
-    /// than they are, and seldom wakes itself.
+    /// Polls a second from which it is, of the time that its thread was not kept off the CPU. A timer makes a thousand at
+    /// most; a task that waits for sockets is no faster than they are, and seldom wakes itself.
     pub spin_rate: u64,
     /// A task that nobody polled for this long is idle.
     pub idle_ns: u64,

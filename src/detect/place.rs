@@ -39,7 +39,20 @@ pub(super) fn blame(frames: &[symbols::Frame]) -> Blame {
 pub(super) fn own(frames: &[symbols::Frame]) -> Option<usize> {
     let nameless = |frame: &symbols::Frame| frame.library || frame.file.is_some();
     let lined = frames.iter().position(|frame| !frame.library && frame.line.is_some());
-    lined.or_else(|| frames.iter().position(|frame| !nameless(frame)))
+    lined.or_else(|| {
+        let first = frames.iter().position(|frame| !nameless(frame))?;
+        // A future of the program's that is inlined into its wrapper leaves no other name; where there is one, it tells more.
+        let poll =
+            frames.iter().enumerate().skip(first).take_while(|(_, frame)| !frame.function.contains("tokio::runtime"));
+        let named = poll.filter(|(_, frame)| !nameless(frame)).find(|(_, frame)| !wraps(frame));
+        Some(named.map_or(first, |(index, _)| index))
+    })
+}
+
+/// Whether this is the wrapper that puts a future or a closure into a span.
+fn wraps(frame: &symbols::Frame) -> bool {
+    let function = frame.function.trim_start_matches('<');
+    ["tracing::instrument::", "tracing::span::"].iter().any(|path| function.starts_with(path))
 }
 
 /// A frame as a place.
@@ -134,5 +147,28 @@ pub(super) fn line(at: Option<&Location>) -> String {
         Some(Location { line: 0, function: Some(function), .. }) => format!("`{function}`"),
         Some(at) => format!("{}:{}", at.file, at.line),
         None => "an unknown line".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_lines_a_name_of_the_programs_own_comes_before_the_wrapper_of_its_future() {
+        let own_of = |functions: &[&str]| {
+            let frame = |function: &&str| symbols::Frame {
+                function: (*function).into(),
+                library: function.contains("tokio"),
+                ..symbols::Frame::default()
+            };
+            own(&functions.iter().map(frame).collect::<Vec<_>>())
+        };
+        let wrapper = "<tracing::instrument::Instrumented<T> as core::future::future::Future>::poll";
+        let poll = "tokio::runtime::task::core::Core<T,S>::poll";
+        assert_eq!(own_of(&["tokio::sync::Mutex::lock", wrapper, "svc::Bank::post", wrapper, poll]), Some(2));
+        assert_eq!(own_of(&["tokio::sync::Mutex::lock", wrapper, poll, "svc::main"]), Some(1));
+        assert_eq!(own_of(&["svc::read", wrapper, "svc::serve"]), Some(0));
+        assert_eq!(own_of(&["tokio::sync::Mutex::lock", poll]), None);
     }
 }

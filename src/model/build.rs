@@ -1,5 +1,7 @@
 //! How each event changes the model.
 
+use std::borrow::Cow;
+
 use pollscope_recording::{Event, Nanos, Polls, ResourceId, TaskId};
 
 use super::{
@@ -58,10 +60,10 @@ impl Model {
             }
             Event::Task(task) => {
                 // Said again at the start of each segment, with the time of its spawn.
-                let facts = self.tasks.entry(task.task).or_default();
+                let facts = self.tasks.entry(task.task);
                 facts.begun = at;
                 facts.runtime = task.runtime;
-                facts.kind = task.kind.to_string();
+                facts.kind = task_kind(&task.kind);
                 facts.name = task.name.to_string();
                 facts.spawned = task.spawned.clone();
                 facts.parent = task.parent;
@@ -75,13 +77,14 @@ impl Model {
                 if polls.polls > 0 {
                     // The polls lie somewhere in the window: its start is all that is certain. Its end would show a
                     // task that began to wait in the middle of it as moving on.
-                    self.progress(polls.task, polls.from);
-                    self.polled(polls.task, at);
+                    let facts = self.tasks.entry(polls.task);
+                    facts.progress = facts.progress.max(polls.from);
+                    facts.polled_by = facts.polled_by.max(at);
                 }
             }
             Event::Poll(poll) => {
                 // Its start, as above: what it came to wait for, it came to wait for later.
-                let facts = self.tasks.entry(poll.task).or_default();
+                let facts = self.tasks.entry(poll.task);
                 facts.progress = facts.progress.max(at);
                 facts.polled_by = facts.polled_by.max(at.saturating_add(poll.duration_ns));
             }
@@ -200,7 +203,7 @@ impl Model {
                 self.not_observable.insert(not.what.to_string());
             }
             Event::End(end) => self.ended = Some(end.why.to_string()),
-            Event::ThreadEnd(_) => {}
+            Event::ThreadEnd(end) => drop(self.run_delays.remove(&end.tid)),
             _ => self.feed_rare(event),
         }
     }
@@ -230,32 +233,21 @@ impl Model {
         }
     }
 
-    fn polled(&mut self, task: TaskId, by: Nanos) {
-        let facts = self.tasks.entry(task).or_default();
-        facts.polled_by = facts.polled_by.max(by);
-    }
-
     fn progress(&mut self, task: TaskId, at: Nanos) {
-        let facts = self.tasks.entry(task).or_default();
+        let facts = self.tasks.entry(task);
         facts.progress = facts.progress.max(at);
     }
 
     fn end_task(&mut self, task: TaskId, at: Nanos) {
         self.waits.end_task(task);
         self.idle.remove(&task);
-        let Some(facts) = self.tasks.get_mut(&task) else { return };
+        let Some(facts) = self.tasks.get_mut(task) else { return };
         if facts.ended.replace(at).is_none() {
             self.dead_tasks += 1;
         }
         if self.dead_tasks > KEPT_DEAD_TASKS {
             // The dead are dropped half at a time, so that a service spawning for days pays for it rarely.
-            let mut spare = KEPT_DEAD_TASKS / 2;
-            self.tasks.retain(|_, facts| {
-                let drop = facts.ended.is_some() && spare > 0;
-                spare -= usize::from(drop);
-                !drop
-            });
-            self.dead_tasks -= KEPT_DEAD_TASKS / 2 - spare;
+            self.dead_tasks -= self.tasks.drop_ended(KEPT_DEAD_TASKS / 2);
         }
     }
 
@@ -291,6 +283,13 @@ impl Model {
 
 fn keep<T>(list: &mut Vec<T>, one: T, not_kept: &mut u64) {
     if list.len() < KEPT { list.push(one) } else { *not_kept += 1 }
+}
+
+/// One of a few words, of which a million tasks need no copies.
+fn task_kind(kind: &str) -> Cow<'static, str> {
+    const KINDS: [&str; 4] = ["task", "local", "blocking", "root"];
+    let known = KINDS.into_iter().find(|known| *known == kind);
+    known.map_or_else(|| kind.to_owned().into(), Cow::Borrowed)
 }
 
 fn split(list: &str) -> Vec<String> {

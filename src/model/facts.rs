@@ -1,5 +1,7 @@
 //! What the model remembers about each thing.
 
+use std::borrow::Cow;
+
 use pollscope_recording::{Nanos, Place, ResourceId, TaskId};
 
 /// A poll open for too long: task, thread, start.
@@ -52,7 +54,7 @@ pub struct TaskFacts {
     /// Runtime it was spawned on; 0 if unknown.
     pub runtime: u64,
     /// `task`, `local`, `blocking` or `root`; empty if its spawn was not seen.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// Its name; empty if none.
     pub name: String,
     /// Where it was spawned.

@@ -8,9 +8,11 @@ mod facts;
 mod gauges;
 mod idle;
 mod levels;
+mod near;
 mod orders;
 mod series;
 mod spins;
+mod tasks;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -20,9 +22,10 @@ pub use gauges::{FullPool, MemoryFacts, PoolFacts, PoolLook, Stretch};
 pub use idle::*;
 pub use levels::Level;
 pub use orders::*;
-use pollscope_recording::{Module, Nanos, Place, ResourceId, TaskId};
+use pollscope_recording::{Module, Nanos, Place, ResourceId, RunDelay, TaskId};
 pub use series::{FIRST_WIDTH, Lane, Open, PoolLane, Series};
 pub use spins::*;
+pub use tasks::Tasks;
 pub use waits::Waits;
 
 /// Most stalls, delays and late beats kept one by one; what comes later is only counted.
@@ -51,7 +54,7 @@ pub struct Model {
     /// Threads by kernel id.
     pub threads: BTreeMap<u64, ThreadFacts>,
     /// Tasks by id.
-    pub tasks: BTreeMap<TaskId, TaskFacts>,
+    pub tasks: Tasks,
     /// Polls open for too long, by task, thread and start.
     pub stalls: BTreeMap<StallKey, Stall>,
     /// Polls that started late, in the order they came.
@@ -110,6 +113,10 @@ pub struct Model {
     pub ended: Option<String>,
     /// Stalls that a window of polls told next may still overlap with.
     recent_stalls: Vec<StallKey>,
+    /// What the kernel last kept each thread with busy tasks off the CPU.
+    run_delays: BTreeMap<u64, RunDelay>,
+    /// End of the last window in which a thread was kept off for half of it, and the tiny polls of its tasks there.
+    kept_off: (Nanos, BTreeMap<TaskId, u64>),
     /// From when to when the process was stopped.
     pauses: Vec<(Nanos, Nanos)>,
     /// Spans of the program's that tasks were in.

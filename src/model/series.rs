@@ -1,11 +1,12 @@
 //! What happened when: figures in equal buckets of time, for charts. Its memory is bounded however long a program
 //! runs: when there are too many buckets, each two neighbors become one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use pollscope_recording::{Event, Nanos, TaskId};
 
 use super::Level;
+use super::near::Near;
 
 /// Width of a bucket at first; about the window in which the agent counts polls.
 pub const FIRST_WIDTH: Nanos = 100_000_000;
@@ -52,7 +53,8 @@ pub struct Series {
     /// Long polls beyond those kept.
     pub stalls_not_kept: u64,
     open: BTreeMap<(TaskId, u64, Nanos), Nanos>,
-    singles: HashMap<(TaskId, u64), Nanos>,
+    /// By thread and task.
+    singles: Near<u64, Nanos>,
     /// The bucket that was looked for last: its beginning, its end, its number.
     latest: (Nanos, Nanos, usize),
 }
@@ -110,7 +112,7 @@ impl Default for Series {
             stalls: Vec::new(),
             stalls_not_kept: 0,
             open: BTreeMap::new(),
-            singles: HashMap::new(),
+            singles: Near::default(),
             latest: (0, 0, 0),
         }
     }
@@ -141,16 +143,13 @@ impl Series {
                 let from = polls.from.min(at);
                 self.spread(from, at, polls.polls, |series, index, part| grow(&mut series.polls, index, part));
                 // Long polls were placed one by one where they lay; what is left lies somewhere in the window.
-                let singles = self.singles.remove(&(polls.task, polls.tid)).unwrap_or(0);
+                let singles = self.singles.remove(polls.tid, polls.task).unwrap_or(0);
                 self.busy(polls.tid, from, at, polls.busy_ns.saturating_sub(singles));
             }
             Event::Poll(poll) => {
                 self.busy(poll.tid, at, at.saturating_add(poll.duration_ns), poll.duration_ns);
-                let key = (poll.task, poll.tid);
-                if let Some(sum) = self.singles.get_mut(&key) {
+                if let Some(sum) = self.singles.entry(poll.tid, poll.task, 0, MOST_SINGLES) {
                     *sum = sum.saturating_add(poll.duration_ns);
-                } else if self.singles.len() < MOST_SINGLES {
-                    self.singles.insert(key, poll.duration_ns);
                 }
             }
             Event::Stall(stall) if self.open.len() < MOST_STALLS => {
@@ -220,13 +219,16 @@ impl Series {
     }
 
     /// The bucket of `at`, after making buckets wide enough for it to exist.
+    #[inline]
     fn bucket(&mut self, at: Nanos) -> usize {
         // A damaged recording may name any time: nothing lies behind what the clock has shown.
         let at = at.min(self.end);
         let (from, to, index) = self.latest;
-        if (from..to).contains(&at) {
-            return index;
-        }
+        if (from..to).contains(&at) { index } else { self.find_bucket(at) }
+    }
+
+    #[cold]
+    fn find_bucket(&mut self, at: Nanos) -> usize {
         while self.index(at) >= MOST_BUCKETS {
             self.width = self.width.saturating_mul(2);
             merge(&mut self.polls, |a, b| a.saturating_add(b));
@@ -247,6 +249,7 @@ impl Series {
         index
     }
 
+    #[inline]
     fn lane(&mut self, tid: u64) -> Option<&mut Lane> {
         if self.lanes.len() >= MOST_THREADS && !self.lanes.contains_key(&tid) {
             return None;
@@ -254,6 +257,7 @@ impl Series {
         Some(self.lanes.entry(tid).or_default())
     }
 
+    #[inline]
     fn busy(&mut self, tid: u64, from: Nanos, to: Nanos, busy: Nanos) {
         self.spread(from, to, busy, |series, index, part| {
             if let Some(lane) = series.lane(tid) {
@@ -273,6 +277,7 @@ impl Series {
     }
 
     /// Gives each bucket between two times its share of `amount`; the shares add up to it.
+    #[inline]
     fn spread(&mut self, from: Nanos, to: Nanos, amount: u64, mut each: impl FnMut(&mut Series, usize, u64)) {
         if amount == 0 {
             return;

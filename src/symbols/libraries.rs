@@ -13,7 +13,7 @@ const CHECKOUTS: &[u8] = b"/git/checkouts/";
 /// Most bytes of a name with its version.
 const LONGEST: usize = 128;
 /// The toolchain's own, and libraries without anything that can panic.
-const KNOWN: [&str; 34] = [
+const KNOWN: [&str; 35] = [
     "std",
     "core",
     "alloc",
@@ -42,6 +42,7 @@ const KNOWN: [&str; 34] = [
     "itoa",
     "libc",
     "lock_api",
+    "log",
     "pin_project_lite",
     "scopeguard",
     "serde",

@@ -1,10 +1,10 @@
-//! Twelve healthy programs, each of which looks ill from one side: nothing is told of any, on any runtime.
+//! Thirteen healthy programs, each of which looks ill from one side: nothing is told of any, on any runtime.
 //!
 //! They go on for 3 seconds each; `DECOY_SECONDS=60` makes it a minute.
 
 use crate::waits::{RUNTIMES, Recorded, alone, assert_silent};
 
-const DECOYS: [&str; 12] = [
+const DECOYS: [&str; 13] = [
     "idle_service",
     "busy_service",
     "start_up_burst",
@@ -17,6 +17,7 @@ const DECOYS: [&str; 12] = [
     "runtime_built_and_dropped",
     "in_place_alone",
     "under_load",
+    "batches_under_load",
 ];
 /// So many at a time: some of them work.
 const TOGETHER: usize = 3;

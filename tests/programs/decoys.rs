@@ -26,6 +26,7 @@ fn main() {
         slow_client,
         graceful_shutdown,
         under_load,
+        batches_under_load,
         runtime_built_and_dropped,
         in_place_alone,
     ]);
@@ -225,15 +226,39 @@ impl Drop for Neighbors {
     }
 }
 
-async fn under_load() {
+/// Four of them.
+fn neighbors() -> Neighbors {
     // They end by themselves if this program is killed.
     let seconds = whole().as_secs() + 3;
     let spin = format!(
         "end=$(($(date +%s) + {seconds})); while [ $(date +%s) -lt $end ]; do n=0; while [ $n -lt 9999 ]; do n=$((n + 1)); done; done"
     );
     let start = || Command::new("sh").arg("-c").arg(&spin).spawn().ok();
-    let neighbors = Neighbors((0..4).filter_map(|_| start()).collect());
+    Neighbors((0..4).filter_map(|_| start()).collect())
+}
+
+async fn under_load() {
+    let neighbors = neighbors();
     busy_service().await;
+    drop(spawn_blocking(move || drop(neighbors)).await);
+}
+
+/// A few small items at a time, with a yield after each, beside larger work.
+async fn batches_under_load() {
+    let neighbors = neighbors();
+    let batches = tokio::spawn(async {
+        let (began, mut ticks) = (Instant::now(), interval(ms(200)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while began.elapsed() < whole() {
+            ticks.tick().await;
+            for _ in 0..20 {
+                compute(Duration::from_micros(2));
+                yield_now().await;
+            }
+        }
+    });
+    cooperative_work().await;
+    assert!(batches.await.is_ok(), "it ends");
     drop(spawn_blocking(move || drop(neighbors)).await);
 }
 

@@ -6,6 +6,7 @@ mod locks;
 mod orders;
 mod output;
 mod pieces;
+mod run_delays;
 mod said_aside;
 mod samples;
 
@@ -14,7 +15,7 @@ use crate::hooks;
 #[cfg(feature = "tracing")]
 use crate::idle::{self, IdleTasks};
 use crate::raw::{Raw, StaticPlace, What};
-use crate::self_wakes::Suspects;
+use crate::self_wakes::{self, Suspects};
 use crate::session::Session;
 use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
 use crate::stack::{Unwinder, generation, mapped};
@@ -26,6 +27,7 @@ use output::Output;
 use pieces::{Pieces, Turn};
 use pollscope_recording as words;
 use pollscope_recording::{Event, Nanos, Text, Writer};
+use run_delays::RunDelays;
 use said_aside::SaidAside;
 use samples::Samples;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -43,6 +45,7 @@ struct Drain {
     output: Output,
     locks: Locks,
     suspects: Suspects,
+    run_delays: RunDelays,
     #[cfg(feature = "tracing")]
     idle: IdleTasks,
     pieces: Pieces,
@@ -91,6 +94,7 @@ pub(crate) fn run(session: &'static Session, writer: Option<Writer>, begun: Nano
         output: Output::new(session, writer),
         locks: Locks::default(),
         suspects: Suspects::default(),
+        run_delays: RunDelays::default(),
         #[cfg(feature = "tracing")]
         idle: IdleTasks::default(),
         samples: Samples::new(begun),
@@ -211,6 +215,8 @@ impl Drain {
         if last || now.saturating_sub(self.window) >= WINDOW {
             self.summarize(&slots, now);
             slots.iter().zip(ended).filter(|(_, ended)| *ended).for_each(|(slot, _)| self.part(slot, now));
+        } else {
+            self_wakes::hurry();
         }
         if last || now.saturating_sub(self.second) >= SECOND {
             self.account(now);
@@ -350,10 +356,7 @@ impl Drain {
                 let events = self.locks.wait(words::Wait { at, wait, resource, task, operation, until }, stack);
                 events.into_iter().for_each(|event| self.write(event));
             }
-            What::SelfWake { task, woke, stack } => {
-                let stack = stack.map(|stack| self.unwinder.unwind(&stack)).unwrap_or_default();
-                self.suspects.seen(task, woke, stack);
-            }
+            What::SelfWake { task, woke, stack } => self.suspects.seen(task, woke, stack),
             What::Panic { task, place, message, stack } => {
                 let place = place.map(|(file, line, column)| words::Place { file: file.into(), line, column });
                 let stack = stack.map(|stack| self.unwinder.unwind(&stack)).unwrap_or_default();
@@ -378,32 +381,42 @@ impl Drain {
     /// Counts polls of a task that had no place in the table of their thread.
     fn elsewhere(&mut self, at: Nanos, tid: u64, sum: &Entry) {
         if let Some((tid, sum)) = self.elsewhere.add(tid, sum) {
-            self.sum(at, tid, &sum);
+            // What its thread was kept off the CPU is not known yet.
+            self.sum(at, tid, &sum, at.saturating_sub(self.window));
         }
     }
 
-    /// Tells the sum of a task's polls on one thread.
-    fn sum(&mut self, at: Nanos, tid: u64, sum: &Entry) {
+    /// Tells the sum of a task's polls on one thread, which was given so much of the window.
+    fn sum(&mut self, at: Nanos, tid: u64, sum: &Entry, given: Nanos) {
         let Entry { task, polls, busy, last, max, histogram } = *sum;
         // A poll that is long, or was told late, began in an earlier window: what it did it did before this one.
         let from = self.window.min(last);
-        self.suspects.polled(task, polls, busy);
+        self.suspects.polled(sum, given);
         self.locks.polled(task, last);
         self.write(words::Polls { at, task, tid, from, polls, busy_ns: busy, max_ns: max, histogram });
     }
 
     fn summarize(&mut self, slots: &[Arc<Slot>], now: Nanos) {
-        let mut elsewhere = std::mem::take(&mut self.elsewhere);
-        elsewhere.take(|tid, sum| self.sum(now, tid, sum));
-        self.elsewhere = elsewhere;
-        let mut spare = std::mem::replace(&mut self.spare, Table::none());
+        let mut counted: Vec<(u64, Entry)> = Vec::new();
+        self.elsewhere.take(|tid, sum| counted.push((tid, *sum)));
         for slot in slots {
-            slot.swap_table(&mut spare);
-            spare.take(|sum| self.sum(now, slot.tid as u64, sum));
+            slot.swap_table(&mut self.spare);
+            self.spare.take(|sum| counted.push((slot.tid as u64, *sum)));
         }
-        self.spare = spare;
+        let window = now.saturating_sub(self.window);
+        let busy = counted.iter().filter(|(_, entry)| entry.polls >= self_wakes::FEW);
+        let busy: HashSet<i32> = busy.map(|(tid, _)| *tid as i32).collect();
+        let mut delays: HashMap<u64, Nanos> = HashMap::new();
+        for event in self.run_delays.turn(busy.into_iter(), self.window, now) {
+            delays.insert(event.tid, event.run_delay_ns);
+            self.write(event);
+        }
+        for (tid, sum) in counted {
+            let given = window - delays.get(&tid).copied().unwrap_or(0).min(window);
+            self.sum(now, tid, &sum, given);
+        }
         self.locks.idle(now).into_iter().for_each(|event| self.write(event));
-        if let Some(event) = self.suspects.turn(self.window, now, self.session.tracing) {
+        if let Some(event) = self.suspects.turn(self.window, now, self.session.tracing, &mut self.unwinder) {
             self.write(event);
         }
         self.window = now;

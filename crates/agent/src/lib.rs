@@ -63,6 +63,7 @@ mod ring;
 #[cfg(test)]
 mod ring_tests;
 mod root;
+mod schedstat;
 mod self_wakes;
 mod session;
 mod slots;

@@ -45,11 +45,6 @@ impl Table {
         Table { entries: vec![Entry::default(); SLOTS].into() }
     }
 
-    /// One with room for nothing, to be put in the place of another for a moment.
-    pub(crate) fn none() -> Table {
-        Table { entries: Box::default() }
-    }
-
     /// Counts one poll. What another task has in its place goes to `pushed_out`. Never allocates.
     #[inline]
     pub(crate) fn add(&mut self, task: TaskId, since: Nanos, nanos: Nanos, pushed_out: impl FnOnce(&Entry)) {

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::heartbeat;
 use crate::open_polls::Open;
 use crate::pools::Pools;
+use crate::schedstat;
 use crate::session::Session;
 use crate::slots::Slot;
 use crate::stack::Sampler;
@@ -16,7 +17,6 @@ use pollscope_recording::InSpans;
 use pollscope_recording::{FutexWait, LateBeat, Nanos, Stall, StallEnd};
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -189,18 +189,12 @@ fn end(session: &Session, thread: &mut Thread, watched: &Watched) {
     });
 }
 
-/// Time the thread was ready to run while the kernel ran others: the second figure of its `schedstat`.
+/// Time the thread was ready to run while the kernel ran others.
 fn run_delay(thread: &mut Thread, tid: i32) -> Nanos {
     if thread.schedstat.is_none() {
-        thread.schedstat = File::open(format!("/proc/self/task/{tid}/schedstat")).ok();
+        thread.schedstat = schedstat::open(tid);
     }
-    let mut text = [0u8; 96];
-    let Some(length) = thread.schedstat.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()) else { return 0 };
-    std::str::from_utf8(&text[..length])
-        .ok()
-        .and_then(|text| text.split_ascii_whitespace().nth(1))
-        .and_then(|figure| figure.parse().ok())
-        .unwrap_or(0)
+    thread.schedstat.as_ref().and_then(schedstat::read).map_or(0, |stat| stat.run_delay)
 }
 
 /// Tells of heartbeats that should have fired long ago, about once a doubling of the silence.

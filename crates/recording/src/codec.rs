@@ -1,14 +1,14 @@
 //! Events to frames and back. The schema of each event is made from the list in `event.rs`, so the two cannot differ.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
+use std::sync::LazyLock;
 
-use dial9_trace_format::decoder::{RawEvent, StringPool};
 use dial9_trace_format::encoder::{Encoder, Schema};
-use dial9_trace_format::schema::FieldDef;
+use dial9_trace_format::schema::{FieldDef, SchemaEntry};
 use dial9_trace_format::types::{FieldType, FieldValue, FieldValueRef};
 
 use crate::event::{self, Event, Nanos, POLL_BUCKETS, Place, ResourceId, Span, TaskId, Text, WaitId};
+use crate::frames::{Layout, Pools};
 
 /// No stack worth reading has more frames.
 const MAX_FRAMES: usize = 4096;
@@ -19,49 +19,85 @@ const MAX_TEXT: usize = 64 * 1024;
 trait Field: Sized {
     fn define(name: &str, into: &mut Vec<FieldDef>);
     fn put<W: Write>(&self, encoder: &mut Encoder<W>, into: &mut Vec<FieldValue>) -> io::Result<()>;
-    /// `None` if the field is missing or of another type.
-    fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<Self>;
+    /// Reads what `put` wrote. `None` if anything is wrong with it.
+    fn read(payload: &mut Payload<'_>) -> Option<Self>;
+    /// The same among values of any layout: `None` if the field is missing or of another type.
+    fn get(name: &str, row: &mut Row<'_, '_>) -> Option<Self>;
     fn missing() -> Self;
 }
 
-/// The texts of a segment, shared: the same few names stand in almost every event.
-#[derive(Default)]
-pub(crate) struct Texts(HashMap<u32, Text>);
+/// The bytes of an event that are still to be read.
+struct Payload<'a> {
+    rest: &'a [u8],
+    pools: &'a Pools,
+}
 
-impl Texts {
-    fn get(&mut self, id: u32, text: &str) -> Text {
-        // The same number can mean another text after a second header in the file.
-        match self.0.get(&id) {
-            Some(known) if **known == *text => known.clone(),
-            _ => {
-                let new = Text::from(text);
-                self.0.insert(id, new.clone());
-                new
+impl<'a> Payload<'a> {
+    #[inline]
+    fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(byte)
+    }
+
+    #[inline]
+    fn number(&mut self) -> Option<u64> {
+        let byte = self.byte()?;
+        let mut number = u64::from(byte & 0x7f);
+        if byte < 0x80 {
+            return Some(number);
+        }
+        for shift in (7..70).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(number);
             }
         }
+        None
+    }
+
+    #[inline]
+    fn long(&mut self) -> Option<u32> {
+        let (&bytes, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(u32::from_le_bytes(bytes))
+    }
+
+    #[inline]
+    fn text(&mut self) -> Option<Text> {
+        let id = self.long()?;
+        self.pools.text(id).cloned()
+    }
+
+    /// So many pieces of `width` bytes as is said before them.
+    fn pieces(&mut self, width: usize) -> Option<&'a [u8]> {
+        let length = (self.long()? as usize).checked_mul(width)?;
+        let (pieces, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(pieces)
     }
 }
 
-struct Row<'a, 'd, 'f> {
-    fields: &'f [FieldValueRef<'d>],
-    defs: &'f [FieldDef],
-    strings: &'f StringPool,
-    stacks: &'f dial9_trace_format::decoder::StackPool,
-    texts: &'a mut Texts,
+/// The values of an event, to be found by name.
+struct Row<'a, 'd> {
+    values: &'a [FieldValueRef<'d>],
+    defs: &'a [FieldDef],
+    pools: &'a Pools,
     next: usize,
     missing: Option<&'static str>,
 }
 
-impl<'d, 'f> Row<'_, 'd, 'f> {
+impl<'a, 'd> Row<'a, 'd> {
     /// The field `name` + `suffix`. Fields come in the order they were written, so the next one is tried first.
-    fn find(&mut self, name: &str, suffix: &str) -> Option<&'f FieldValueRef<'d>> {
+    fn find(&mut self, name: &str, suffix: &str) -> Option<&'a FieldValueRef<'d>> {
         let same = |def: &FieldDef| def.name().strip_prefix(name) == Some(suffix);
         let index = match self.defs.get(self.next) {
             Some(def) if same(def) => self.next,
             _ => self.defs.iter().position(same)?,
         };
         self.next = index + 1;
-        self.fields.get(index)
+        self.values.get(index)
     }
 
     fn number(&mut self, name: &str, suffix: &str) -> Option<u64> {
@@ -73,10 +109,7 @@ impl<'d, 'f> Row<'_, 'd, 'f> {
 
     fn text(&mut self, name: &str, suffix: &str) -> Option<Text> {
         match self.find(name, suffix)? {
-            FieldValueRef::PooledString(id) => {
-                let text = self.strings.get(*id)?;
-                Some(self.texts.get(id.raw_id(), text))
-            }
+            FieldValueRef::PooledString(id) => self.pools.text(id.raw_id()).cloned(),
             FieldValueRef::String(text) => Some(Text::from(*text)),
             _ => None,
         }
@@ -104,7 +137,11 @@ impl Field for u64 {
         into.push(FieldValue::Varint(*self));
         Ok(())
     }
-    fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<u64> {
+    #[inline]
+    fn read(payload: &mut Payload<'_>) -> Option<u64> {
+        payload.number()
+    }
+    fn get(name: &str, row: &mut Row<'_, '_>) -> Option<u64> {
         row.number(name, "")
     }
     fn missing() -> u64 {
@@ -120,7 +157,11 @@ impl Field for bool {
         into.push(FieldValue::Bool(*self));
         Ok(())
     }
-    fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<bool> {
+    #[inline]
+    fn read(payload: &mut Payload<'_>) -> Option<bool> {
+        payload.byte().map(|byte| byte != 0)
+    }
+    fn get(name: &str, row: &mut Row<'_, '_>) -> Option<bool> {
         match row.find(name, "")? {
             FieldValueRef::Bool(value) => Some(*value),
             _ => None,
@@ -138,7 +179,11 @@ impl Field for Text {
     fn put<W: Write>(&self, encoder: &mut Encoder<W>, into: &mut Vec<FieldValue>) -> io::Result<()> {
         put_text(self, encoder, into)
     }
-    fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<Text> {
+    #[inline]
+    fn read(payload: &mut Payload<'_>) -> Option<Text> {
+        payload.text()
+    }
+    fn get(name: &str, row: &mut Row<'_, '_>) -> Option<Text> {
         row.text(name, "")
     }
     fn missing() -> Text {
@@ -158,7 +203,15 @@ impl Field for Place {
         into.push(FieldValue::Varint(self.column.into()));
         Ok(())
     }
-    fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<Place> {
+    #[inline]
+    fn read(payload: &mut Payload<'_>) -> Option<Place> {
+        Some(Place {
+            file: payload.text()?,
+            line: payload.number()?.try_into().ok()?,
+            column: payload.number()?.try_into().ok()?,
+        })
+    }
+    fn get(name: &str, row: &mut Row<'_, '_>) -> Option<Place> {
         Some(Place {
             file: row.text(name, ".file")?,
             line: row.number(name, ".line")?.try_into().ok()?,
@@ -178,10 +231,14 @@ impl Field for Vec<u64> {
         into.push(FieldValue::StackFrames(self[..self.len().min(MAX_FRAMES)].to_vec().into()));
         Ok(())
     }
-    fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<Vec<u64>> {
+    fn read(payload: &mut Payload<'_>) -> Option<Vec<u64>> {
+        let frames = payload.pieces(size_of::<u64>())?.as_chunks().0;
+        Some(frames.iter().copied().map(u64::from_le_bytes).collect())
+    }
+    fn get(name: &str, row: &mut Row<'_, '_>) -> Option<Vec<u64>> {
         match row.find(name, "")? {
             FieldValueRef::StackFrames(frames) => Some(frames.iter().collect()),
-            FieldValueRef::PooledStackFrames(id) => row.stacks.get(*id).map(<[u64]>::to_vec),
+            FieldValueRef::PooledStackFrames(id) => row.pools.stack(id.raw_id()).map(<[u64]>::to_vec),
             _ => None,
         }
     }
@@ -203,16 +260,14 @@ impl Field for [u32; POLL_BUCKETS] {
         into.push(FieldValue::Bytes(bytes));
         Ok(())
     }
-    fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<[u32; POLL_BUCKETS]> {
+    fn read(payload: &mut Payload<'_>) -> Option<[u32; POLL_BUCKETS]> {
+        get_buckets(payload.pieces(1)?)
+    }
+    fn get(name: &str, row: &mut Row<'_, '_>) -> Option<[u32; POLL_BUCKETS]> {
         let FieldValueRef::Bytes(bytes) = row.find(name, "")? else {
             return None;
         };
-        let mut bytes = bytes.iter();
-        let mut buckets = [0; POLL_BUCKETS];
-        for bucket in &mut buckets {
-            *bucket = get_number(&mut bytes)?;
-        }
-        Some(buckets)
+        get_buckets(bytes)
     }
     fn missing() -> [u32; POLL_BUCKETS] {
         [0; POLL_BUCKETS]
@@ -240,25 +295,41 @@ impl Field for Vec<Span> {
         into.push(FieldValue::Bytes(bytes));
         Ok(())
     }
-    fn get(name: &str, row: &mut Row<'_, '_, '_>) -> Option<Vec<Span>> {
+    fn read(payload: &mut Payload<'_>) -> Option<Vec<Span>> {
+        get_spans(payload.pieces(1)?)
+    }
+    fn get(name: &str, row: &mut Row<'_, '_>) -> Option<Vec<Span>> {
         let FieldValueRef::Bytes(bytes) = row.find(name, "")? else {
             return None;
         };
-        let mut bytes = bytes.iter();
-        // Counts of a damaged file may be any; each thing counted takes a byte at least.
-        let mut spans = Vec::new();
-        for _ in 0..get_number(&mut bytes)? {
-            let (name, mut fields) = (get_bytes(&mut bytes)?, Vec::new());
-            for _ in 0..get_number(&mut bytes)? {
-                fields.push((get_bytes(&mut bytes)?, get_bytes(&mut bytes)?));
-            }
-            spans.push(Span { name, fields });
-        }
-        Some(spans)
+        get_spans(bytes)
     }
     fn missing() -> Vec<Span> {
         Vec::new()
     }
+}
+
+fn get_buckets(bytes: &[u8]) -> Option<[u32; POLL_BUCKETS]> {
+    let mut bytes = bytes.iter();
+    let mut buckets = [0; POLL_BUCKETS];
+    for bucket in &mut buckets {
+        *bucket = get_number(&mut bytes)?;
+    }
+    Some(buckets)
+}
+
+fn get_spans(bytes: &[u8]) -> Option<Vec<Span>> {
+    let mut bytes = bytes.iter();
+    // Counts of a damaged file may be any; each thing counted takes a byte at least.
+    let mut spans = Vec::new();
+    for _ in 0..get_number(&mut bytes)? {
+        let (name, mut fields) = (get_bytes(&mut bytes)?, Vec::new());
+        for _ in 0..get_number(&mut bytes)? {
+            fields.push((get_bytes(&mut bytes)?, get_bytes(&mut bytes)?));
+        }
+        spans.push(Span { name, fields });
+    }
+    Some(spans)
 }
 
 fn put_number(mut value: u32, into: &mut Vec<u8>) {
@@ -304,15 +375,17 @@ pub(crate) enum Decoded {
 
 macro_rules! codec {
     ($($name:ident { $($field:ident : $ty:ty,)* })*) => {
-        enum Kind { $($name,)* }
+        /// The events by name.
+        #[derive(Debug, Clone, Copy)]
+        pub(crate) enum Kind { $($name,)* }
 
-        /// One schema for each event, in the order of the list.
-        pub(crate) fn schemas() -> Vec<Schema> {
+        /// The name and the fields of each event, in the order of the list.
+        fn definitions() -> Vec<(Kind, SchemaEntry)> {
             vec![$({
                 #[allow(unused_mut, reason = "an event may have no field but its time")]
                 let mut defs = Vec::new();
                 $(<$ty as Field>::define(stringify!($field), &mut defs);)*
-                Schema::new(stringify!($name), defs)
+                (Kind::$name, SchemaEntry::new(stringify!($name), defs))
             },)*]
         }
 
@@ -332,26 +405,53 @@ macro_rules! codec {
             }
         }
 
-        /// Reads one event.
-        pub(crate) fn decode(raw: &RawEvent<'_, '_>, texts: &mut Texts) -> Decoded {
-            let mut row = Row {
-                fields: raw.fields,
-                defs: raw.schema.fields(),
-                strings: raw.string_pool,
-                stacks: raw.stack_pool,
-                texts,
-                next: 0,
-                missing: None,
-            };
-            let event = match raw.name {
-                $(stringify!($name) => Event::$name(event::$name {
-                    at: raw.timestamp_ns,
+        /// Reads one event as `encode` wrote it, hands it over, and says how many bytes are left. `None` if anything is
+        /// wrong with it.
+        #[inline]
+        pub(crate) fn read(
+            kind: Kind,
+            at: Nanos,
+            bytes: &[u8],
+            pools: &Pools,
+            each: &mut dyn FnMut(Event),
+        ) -> Option<usize> {
+            let mut payload = Payload { rest: bytes, pools };
+            match kind {
+                $(Kind::$name => {
+                    $(let $field = <$ty as Field>::read(&mut payload)?;)*
+                    each(Event::$name(event::$name { at, $($field,)* }));
+                })*
+            }
+            Some(payload.rest.len())
+        }
+
+        /// Makes an event of the values of any layout.
+        pub(crate) fn gather(layout: &Layout, at: Nanos, values: &[FieldValueRef<'_>], pools: &Pools) -> Decoded {
+            let defs = layout.schema.fields();
+            let mut row = Row { values, defs, pools, next: 0, missing: None };
+            let event = match layout.kind {
+                $(Some(Kind::$name) => Event::$name(event::$name {
+                    at,
                     $($field: row.take(stringify!($field)),)*
                 }),)*
-                _ => return Decoded::Newer,
+                None => return Decoded::Newer,
             };
             Decoded::Event(event, row.missing)
         }
     };
 }
 for_each_event!(codec);
+
+/// One schema for each event, in the order of the list.
+pub(crate) fn schemas() -> Vec<Schema> {
+    definitions().iter().map(|(_, entry)| Schema::new(entry.name(), entry.fields().to_vec())).collect()
+}
+
+/// The event of this name, if there is one, and whether it is laid out as this version writes it.
+pub(crate) fn recognize(schema: &SchemaEntry) -> (Option<Kind>, bool) {
+    static KNOWN: LazyLock<Vec<(Kind, SchemaEntry)>> = LazyLock::new(definitions);
+    match KNOWN.iter().find(|(_, known)| known.name() == schema.name()) {
+        Some((kind, known)) => (Some(*kind), known == schema),
+        None => (None, false),
+    }
+}

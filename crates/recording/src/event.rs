@@ -23,6 +23,9 @@ pub const ROOT_TASK_BIT: u64 = 1 << 63;
 /// `2^(10+i)` ns; the last one everything of 268 ms and more.
 pub const POLL_BUCKETS: usize = 20;
 
+/// Of the wakes that a task makes itself in one window, so many are copied on a thread that the kernel keeps off the CPU.
+pub const SELF_WAKES_COPIED: u64 = 64;
+
 /// The bucket a poll of `nanos` falls into.
 #[inline]
 pub fn poll_bucket(nanos: Nanos) -> usize {
@@ -258,7 +261,8 @@ events! {
         outside: u64,
         /// True if the stack is that of a wake, false if it is that of handing the waker out.
         woke: bool,
-        /// Where one of the `own` happened, innermost first; empty if there was none.
+        /// Where one of the `own` happened, innermost first; empty if there was none. The last of them, if there were at most
+        /// [`SELF_WAKES_COPIED`] and the kernel kept the thread off the CPU for half of the window before.
         stack: Vec<u64>,
     }
     /// A task panicked. Of the message only what stands in the source is kept: a formatted one may hold secrets.
@@ -285,6 +289,18 @@ events! {
         task: TaskId,
         /// True if somebody was waiting for its `JoinHandle` and was woken. Seen with the tracing source only.
         awaited: bool,
+    }
+    /// The kernel ran others while a thread with a busy task was ready to run. Said before the `Polls` of the same window,
+    /// where that was for a tenth of it; `at` is the window's end.
+    RunDelay {
+        /// The thread.
+        tid: u64,
+        /// Start of the window.
+        from: Nanos,
+        /// CPU time of the thread in it.
+        cpu_ns: u64,
+        /// Time it was ready in it, while others ran.
+        run_delay_ns: u64,
     }
     /// Heartbeats of one runtime in one window: a timer of 10 ms that should have fired on time.
     Beats {

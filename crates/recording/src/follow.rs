@@ -51,8 +51,8 @@ impl Follower {
             }
             if files != self.seen {
                 match reader::load(&self.dir, number) {
-                    Ok(loaded) => {
-                        reader::decode(number, &loaded, &mut self.delivered, &mut |event| {
+                    Ok(mut bytes) => {
+                        reader::decode(number, &mut bytes, &mut self.delivered, &mut |event| {
                             total += 1;
                             each(event);
                         });

@@ -11,6 +11,7 @@ mod event;
 mod codec;
 mod disk;
 mod follow;
+mod frames;
 mod open;
 mod open_tasks;
 mod reader;

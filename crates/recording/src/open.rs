@@ -72,7 +72,12 @@ impl OpenFacts {
                 self.futexes.push(event.clone());
             }
             // What happened is told once; only what still holds is told again.
-            Event::SelfWakes(_) | Event::Awaited(_) | Event::Panic(_) | Event::PanicEnd(_) | Event::LockOrder(_) => {}
+            Event::RunDelay(_)
+            | Event::SelfWakes(_)
+            | Event::Awaited(_)
+            | Event::Panic(_)
+            | Event::PanicEnd(_)
+            | Event::LockOrder(_) => {}
             Event::StallEnd(event) => {
                 self.stalls.retain(|open| !same_poll(open, event.task, event.tid, event.since));
             }

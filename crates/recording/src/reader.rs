@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
-use dial9_trace_format::decoder::{Decoder, TryForEachError};
 use flate2::read::MultiGzDecoder;
 
-use crate::codec::{self, Decoded, Texts};
 use crate::event::Event;
+use crate::frames::{Frames, MAGIC};
 use crate::segment::{self, MAX_SEGMENT_BYTES};
 
-/// What every segment begins with.
-const MAGIC: &[u8] = b"TRC\0";
+/// Bytes that are unpacked at a time: few enough to be read while the processor still has them at hand.
+const CHUNK: usize = 64 * 1024;
 
 /// What is wrong with a piece of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +176,7 @@ impl Recording {
             }
             next = number.saturating_add(1);
             match load(&self.dir, number) {
-                Ok(loaded) => damages.append(&mut decode(number, &loaded, &mut 0, &mut each)),
+                Ok(mut segment) => damages.append(&mut decode(number, &mut segment, &mut 0, &mut each)),
                 Err(error) => damages.push(unreadable(number, error)),
             }
         }
@@ -233,35 +231,85 @@ fn begin(from: impl Read) -> io::Result<Vec<u8>> {
     from.take(MAGIC.len() as u64).read_to_end(&mut start).map(|_| start)
 }
 
-/// The bytes of a segment, and what went wrong on the way to them.
-pub(crate) struct Loaded {
-    bytes: Vec<u8>,
+/// The bytes of a segment, as far as they have come, and what went wrong on the way to them.
+pub(crate) struct Bytes<'a> {
+    from: Box<dyn Read + 'a>,
+    buffer: Vec<u8>,
+    /// Those in the buffer that are still to be read.
+    start: usize,
+    end: usize,
+    /// Bytes that came before those in the buffer.
+    before: u64,
+    over: bool,
     damage: Option<String>,
 }
 
-impl Loaded {
-    /// Reads what there is up to the first error.
-    fn from(reader: impl Read) -> Loaded {
-        let mut bytes = Vec::new();
-        let damage = match reader.take(MAX_SEGMENT_BYTES + 1).read_to_end(&mut bytes) {
-            Ok(_) if bytes.len() as u64 > MAX_SEGMENT_BYTES => {
-                Some("is larger than 1 GiB; the rest is left out".into())
+impl<'a> Bytes<'a> {
+    fn new(from: impl Read + 'a) -> Bytes<'a> {
+        let from = Box::new(from.take(MAX_SEGMENT_BYTES + 1));
+        Bytes { from, buffer: Vec::new(), start: 0, end: 0, before: 0, over: false, damage: None }
+    }
+
+    #[inline]
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn position(&self) -> u64 {
+        self.before + self.start as u64
+    }
+
+    fn total(&self) -> u64 {
+        self.before + self.end as u64
+    }
+
+    /// Waits for more of them; false if there are no more, or not one can be read.
+    fn more(&mut self) -> bool {
+        if self.over {
+            return false;
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.before += self.start as u64;
+        (self.start, self.end) = (0, self.end - self.start);
+        // A frame may be longer than a chunk; one of a damaged segment may seem as long as all of it.
+        let wanted = CHUNK.max(2 * self.end);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
+        }
+        while let Some(room) = self.buffer.get_mut(self.end..).filter(|room| !room.is_empty()) {
+            match self.from.read(room) {
+                Ok(0) => self.over = true,
+                Ok(count) => self.end += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    self.damage = Some(format!("is incomplete: {error}"));
+                    self.over = true;
+                }
             }
-            Ok(_) => None,
-            Err(error) => Some(format!("is incomplete: {error}")),
-        };
-        Loaded { bytes, damage }
+            if self.over {
+                break;
+            }
+        }
+        if self.total() > MAX_SEGMENT_BYTES {
+            self.damage = Some("is larger than 1 GiB; the rest is left out".into());
+        }
+        true
     }
 }
 
-/// Reads a segment. Where both files exist, sealing was interrupted: the sealed one counts if it is whole.
-pub(crate) fn load(dir: &Path, number: u64) -> io::Result<Loaded> {
-    let sealed = || Ok(Loaded::from(MultiGzDecoder::new(File::open(segment::sealed_path(dir, number))?)));
-    let plain = || io::Result::Ok(Loaded::from(File::open(segment::plain_path(dir, number))?));
-    match (sealed(), plain()) {
-        (Ok(sealed), _) if sealed.damage.is_none() => Ok(sealed),
-        (_, Ok(plain)) => Ok(plain),
-        (Ok(sealed), Err(_)) => Ok(sealed),
+/// Opens a segment. Where both files exist, sealing was interrupted: the sealed one counts if it is whole.
+pub(crate) fn load(dir: &Path, number: u64) -> io::Result<Bytes<'static>> {
+    let sealed = || File::open(segment::sealed_path(dir, number)).map(|file| Bytes::new(MultiGzDecoder::new(file)));
+    let first = sealed();
+    match (first, File::open(segment::plain_path(dir, number))) {
+        (Ok(mut first), Ok(plain)) => {
+            while first.more() {
+                first.start = first.end;
+            }
+            if first.damage.is_none() { sealed() } else { Ok(Bytes::new(plain)) }
+        }
+        (Ok(first), Err(_)) => Ok(first),
+        (Err(_), Ok(plain)) => Ok(Bytes::new(plain)),
         // It may have been sealed between the two looks.
         (Err(_), Err(_)) => sealed(),
     }
@@ -270,42 +318,56 @@ pub(crate) fn load(dir: &Path, number: u64) -> io::Result<Loaded> {
 /// Reads one segment from memory.
 #[doc(hidden)]
 pub fn read_segment(bytes: &[u8], mut each: impl FnMut(Event)) -> Vec<Damage> {
-    decode(0, &Loaded { bytes: bytes.to_vec(), damage: None }, &mut 0, &mut each)
+    decode(0, &mut Bytes::new(bytes), &mut 0, &mut each)
 }
 
 /// Decodes a segment but for the first `seen` events, and brings `seen` up to date.
-pub(crate) fn decode(segment: u64, loaded: &Loaded, seen: &mut usize, each: &mut dyn FnMut(Event)) -> Vec<Damage> {
-    let damage = |at_byte: usize, kind, what| Damage { segment, at_byte: at_byte as u64, kind, what };
-    let Some(mut decoder) = Decoder::new(&loaded.bytes) else {
-        let what = if loaded.bytes.is_empty() { "is empty" } else { "does not begin like a segment" };
-        return vec![damage(0, DamageKind::Torn, loaded.damage.clone().unwrap_or_else(|| what.into()))];
+pub(crate) fn decode(
+    segment: u64,
+    bytes: &mut Bytes<'_>,
+    seen: &mut usize,
+    each: &mut dyn FnMut(Event),
+) -> Vec<Damage> {
+    let damage = |at_byte, kind, what| Damage { segment, at_byte, kind, what };
+    bytes.more();
+    let Some(header) = Frames::header(bytes.rest()) else {
+        let what = if bytes.total() == 0 { "is empty" } else { "does not begin like a segment" };
+        return vec![damage(0, DamageKind::Torn, bytes.damage.clone().unwrap_or_else(|| what.into()))];
     };
-    let mut texts = Texts::default();
+    bytes.start = header;
+    let mut frames = Frames::default();
     let mut odd = BTreeMap::<(String, Option<&'static str>), u64>::new();
-    let mut delivering = false;
     let mut index = 0;
-    // The decoder adds times without looking at the limit, which panics in builds with overflow checks.
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        decoder.try_for_each_event::<()>(|raw| {
+    let mut torn = None;
+    loop {
+        let rest = bytes.rest();
+        if rest.is_empty() {
+            if bytes.more() { continue } else { break }
+        }
+        let skip = index < *seen;
+        let each: &mut dyn FnMut(Event) = if skip { &mut |_| {} } else { each };
+        if let Some(length) = frames.straight(rest, each) {
             index += 1;
-            if index <= *seen {
-                return Ok(());
-            }
-            match codec::decode(&raw, &mut texts) {
-                Decoded::Event(event, missing) => {
-                    if missing.is_some() {
-                        *odd.entry((raw.name.to_owned(), missing)).or_default() += 1;
-                    }
-                    delivering = true;
-                    each(event);
-                    delivering = false;
+            bytes.start += length;
+            continue;
+        }
+        match frames.read(rest, each) {
+            Ok(frame) => {
+                bytes.start += frame.bytes;
+                index += usize::from(frame.event);
+                if let Some((schema, field)) = frame.odd.filter(|_| !skip) {
+                    *odd.entry((schema.name().to_owned(), field)).or_default() += 1;
                 }
-                Decoded::Newer => *odd.entry((raw.name.to_owned(), None)).or_default() += 1,
             }
-            Ok(())
-        })
-    }));
-    let position = decoder.position();
+            // Perhaps only its end has not come yet.
+            Err(broken) => {
+                if !bytes.more() {
+                    torn = Some((bytes.position() + broken.at as u64, broken.what));
+                    break;
+                }
+            }
+        }
+    }
     *seen = index.max(*seen);
     let mut damages: Vec<_> = odd
         .into_iter()
@@ -314,17 +376,11 @@ pub(crate) fn decode(segment: u64, loaded: &Loaded, seen: &mut usize, each: &mut
             None => damage(0, DamageKind::Newer, format!("{count} `{name}` of a newer pollscope left out")),
         })
         .collect();
-    let torn = match outcome {
-        Err(panic) if delivering => resume_unwind(panic),
-        Err(_) => Some((position, "impossible time".to_owned())),
-        Ok(Err(TryForEachError::Decode(error))) => Some((error.pos, error.message)),
-        Ok(_) => (position < decoder.data_len()).then(|| (position, "breaks off".to_owned())),
-    };
     if let Some((at_byte, what)) = torn {
         damages.push(damage(at_byte, DamageKind::Torn, what));
     }
-    if let Some(what) = &loaded.damage {
-        damages.push(damage(loaded.bytes.len(), DamageKind::Torn, what.clone()));
+    if let Some(what) = &bytes.damage {
+        damages.push(damage(bytes.total(), DamageKind::Torn, what.clone()));
     }
     damages
 }

@@ -2,7 +2,7 @@
 
 use super::super::options::Flavor;
 use super::super::{Failure, child};
-use pollscope::detect::{Diagnosis, Severity};
+use pollscope::detect::{Diagnosis, Location, Severity};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -47,14 +47,16 @@ pub(super) struct Outcome {
 /// What is compared of a finding.
 pub(super) struct Seen {
     pub(super) kind: String,
-    pub(super) at: Option<(String, u32)>,
+    pub(super) at: Option<Location>,
     pub(super) amplifiers: Vec<String>,
 }
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.at {
-            Some((file, line)) => write!(f, "{} at {file}:{line}", self.kind),
+            // Without line tables.
+            Some(at) if at.line == 0 => write!(f, "{} at {}", self.kind, at.function.as_deref().unwrap_or("?")),
+            Some(at) => write!(f, "{} at {}:{}", self.kind, at.file, at.line),
             None => f.write_str(&self.kind),
         }
     }
@@ -127,11 +129,8 @@ impl Outcome {
             return Outcome::failed(format!("no runtime of the flavor {asked} was seen"));
         }
         let harmful = diagnosis.findings.into_iter().filter(|finding| finding.severity >= Severity::Warning);
-        let seen = harmful.map(|finding| Seen {
-            kind: finding.kind,
-            at: finding.culprit.at.map(|at| (at.file, at.line)),
-            amplifiers: finding.amplifiers,
-        });
+        let seen =
+            harmful.map(|finding| Seen { kind: finding.kind, at: finding.culprit.at, amplifiers: finding.amplifiers });
         Outcome { findings: seen.collect(), ..Outcome::default() }
     }
 }

@@ -10,12 +10,20 @@ use serde::Serialize;
 /// What must be found in a scenario.
 pub(super) struct Truth {
     kind: String,
-    /// File and line of each culprit; naming one of them is right.
-    culprits: Vec<(String, u32)>,
+    /// Naming one of them is right.
+    culprits: Vec<Culprit>,
     /// What must be named as having made it worse.
     amplifiers: Vec<String>,
     /// The runtimes on which all this holds; empty for any.
     flavors: Vec<Flavor>,
+}
+
+/// What is to be named.
+struct Culprit {
+    file: String,
+    line: u32,
+    /// The function it stands in: what there is to name where the build has no line tables.
+    function: String,
 }
 
 /// How one scenario and its twin fared on one runtime under one load.
@@ -61,7 +69,11 @@ impl Truth {
             let pattern = pattern.ok_or_else(|| wrong("has a culprit without a pattern"))?;
             let mut lines = (1..).zip(scenario.fault_source.lines()).filter(|(_, line)| line.contains(pattern));
             match (lines.next(), lines.next()) {
-                (Some((line, _)), None) => culprits.push((scenario.fault_path.to_owned(), line)),
+                (Some((line, _)), None) => culprits.push(Culprit {
+                    file: scenario.fault_path.to_owned(),
+                    line,
+                    function: function_around(scenario.fault_source, line).to_owned(),
+                }),
                 _ => {
                     return Err(wrong(&format!("has the pattern `{pattern}`, which does not match exactly one line")));
                 }
@@ -87,10 +99,27 @@ impl Truth {
     }
 
     fn names(&self, finding: &Seen) -> bool {
-        finding.at.as_ref().is_some_and(|(seen, at)| {
-            self.culprits.iter().any(|(file, line)| seen.ends_with(file.as_str()) && at == line)
+        finding.at.as_ref().is_some_and(|at| {
+            self.culprits.iter().any(|culprit| match at.line {
+                0 => is_function(at.function.as_deref().unwrap_or(""), &culprit.function),
+                line => at.file.ends_with(culprit.file.as_str()) && line == culprit.line,
+            })
         })
     }
+}
+
+/// The name of the function that this line of `source`, from 1, stands in.
+fn function_around(source: &str, line: u32) -> &str {
+    let before = source.lines().take(line as usize).collect::<Vec<_>>();
+    let begins = |line: &&&str| line.trim_start().split(' ').any(|word| word == "fn");
+    let begun = before.iter().rfind(begins).and_then(|line| line.split_once("fn "));
+    begun.and_then(|(_, rest)| rest.split(['(', '<']).next()).unwrap_or("")
+}
+
+/// Whether this is the path of a function of this name, or of a closure in it.
+fn is_function(path: &str, name: &str) -> bool {
+    let own = path.trim_end_matches("::{{closure}}");
+    own.rsplit_once("::").is_some_and(|(_, last)| last == name)
 }
 
 impl Score {
@@ -132,4 +161,18 @@ impl Score {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_culprit_is_known_by_its_function_where_there_are_no_lines() {
+        let source = "fn first() {\n    one();\n}\n\nimpl Shop {\n    pub async fn sell<T>(&self) {\n        two();\n";
+        assert_eq!((function_around(source, 2), function_around(source, 7)), ("first", "sell"));
+        assert!(is_function("svc::shop::Shop::sell", "sell") && is_function("svc::Shop::sell::{{closure}}", "sell"));
+        assert!(is_function("<svc::Guide as core::ops::drop::Drop>::drop", "drop"));
+        assert!(!is_function("svc::Shop::resell", "sell") && !is_function("", "sell"));
+    }
 }

@@ -73,9 +73,10 @@ fn finding(
     let (victims, harm) = victims::of(model, group, thresholds);
     let open = group.iter().any(|poll| poll.stall.end.is_none() && poll.length() > thresholds.stuck_ns);
     // The watchdog looks at each poll several times before it is that long. If it took no stack, the thread waited often
-    // and shortly, or for the observer itself, and there is no line to name.
+    // and shortly, or for the observer itself, and there is no line to name. Where the thread was kept off the CPU, so
+    // was the watchdog: only the poll's own time counts.
     let glimpsed = kind.id != kinds::UNSEEN
-        && worst.length() < thresholds.stackless_ns
+        && group.iter().all(|poll| poll.cpu_ns + poll.blocked_ns < thresholds.stackless_ns)
         && group.iter().all(|poll| poll.blame.stack.is_empty());
     let severity = if glimpsed {
         Severity::Info

@@ -23,8 +23,14 @@ impl Function {
     }
 }
 
-/// The type that a function drops: `T` of `core::ptr::drop_in_place::<T>`.
+/// The type that a function drops: `T` of `core::ptr::drop_in_place::<T>`, and of its own `<T as core::ops::drop::Drop>::drop`,
+/// into which the first may have been inlined.
 pub(super) fn dropped(name: &str) -> Option<String> {
+    let own =
+        angle(name).and_then(|(inside, _)| split_as(inside)).filter(|(_, of)| bare(of) == "core::ops::drop::Drop");
+    if let Some((of, _)) = own {
+        return Some(bare(of));
+    }
     let after = ["drop_in_place", "drop_glue"].iter().find_map(|mark| Some(name.split_once(mark)?.1))?;
     let (inside, _) = angle(after.trim_start_matches(':'))?;
     Some(bare(inside))
@@ -141,6 +147,8 @@ mod tests {
         let found = dropped("core::ptr::drop_in_place::<alloc::vec::Vec<svc::Session>>");
         assert_eq!(found.as_deref(), Some("alloc::vec::Vec"));
         assert_eq!(dropped("core::ptr::drop_in_place<svc::Session>").as_deref(), Some("svc::Session"));
+        assert_eq!(dropped("<svc::Guide<T> as core::ops::drop::Drop>::drop").as_deref(), Some("svc::Guide"));
         assert_eq!(dropped("svc::drop_off"), None);
+        assert_eq!(dropped("<svc::Guide as svc::Leave>::drop"), None);
     }
 }
