@@ -22,7 +22,7 @@ const MOST_LOOKS: usize = 4;
 /// Bytes copied of one stack. The line wanted is that of the innermost frame of the program's own.
 const MOST_BYTES: usize = 16 * 1024;
 /// Bytes held for all tasks together; beyond that, tasks newly idle are told without a place.
-const MOST_HELD: usize = 16 << 20;
+const MOST_HELD: usize = 12 << 20;
 /// Frames of the caller that lie above the address noted at the start of a poll.
 const ABOVE: u64 = 1024;
 /// Stacks unwound in one turn of the drain.
