@@ -49,7 +49,7 @@ impl<'a> Turn<'a> {
 }
 
 impl Pieces {
-    /// The next piece, in order of time; `None` when the turn is over.
+    /// Tells the next piece, in order of time; false when the turn is over.
     pub(super) fn next(&mut self, turn: &mut Turn<'_>, mut tell: impl FnMut(i32, Raw)) -> bool {
         if turn.over {
             return false;
