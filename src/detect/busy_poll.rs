@@ -30,6 +30,11 @@ const MOMENTS: Nanos = 200_000_000;
 /// And the part of the time that these looks must make up: one divided by this.
 const CROWDED_SHARE: Nanos = 6;
 
+/// Why it cannot be told of a task that is polled often.
+const BLIND: &str = "who wakes it was not seen: that needs the tracing source";
+const LINELESS: &str =
+    "whether it waits or yields was not seen: that needs line tables (`debug = \"line-tables-only\"`)";
+
 /// How a task asked for its own next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum How {
@@ -113,24 +118,23 @@ pub(super) fn detect(model: &Model, symbols: &mut Symbols, thresholds: &Threshol
         if !tiny(spin) {
             continue;
         }
+        let often = spin.lasted_ns >= thresholds.spin_ns && rate_alone(spin) >= thresholds.spin_rate as f64;
         // A task that is polled was woken: looks that met no wake at all were blind.
         if spin.looks.iter().all(|look| look.own + look.others + look.outside == 0) {
-            let often = spin.lasted_ns >= thresholds.spin_ns && rate_alone(spin) >= thresholds.spin_rate as f64;
-            unclear = unclear.or(often.then_some((task, rate(spin))));
+            unclear = unclear.or(often.then_some((task, rate(spin), BLIND)));
         } else if let Some(spinner) = judge(symbols, task, spin) {
             // Many tasks may spin at one line; each alone is slower for it.
             groups.entry((spinner.how, spinner.blame.at.clone())).or_default().push(spinner);
+        } else if often && wakes_itself(spin) && lineless(symbols, spin) {
+            unclear = unclear.or(Some((task, rate(spin), LINELESS)));
         }
     }
     let findings: Vec<Finding> = groups.values().filter_map(|group| finding(model, thresholds, group)).collect();
     let mut outcome = if !findings.is_empty() {
         Outcome::new(KIND, Answer::Found, format!("tasks poll themselves in a loop at {} place(s)", findings.len()))
-    } else if let Some((task, rate)) = unclear {
-        let why = format!(
-            "{} is polled {rate:.0} times a second in tiny polls, but who wakes it was not seen: that needs the tracing \
-             source",
-            place::task_label(model, task),
-        );
+    } else if let Some((task, rate, but)) = unclear {
+        let who = place::task_label(model, task);
+        let why = format!("{who} is polled {rate:.0} times a second in tiny polls, but {but}");
         Outcome::new(KIND, Answer::CannotTell, why)
     } else if let Some(why) = super::unseen(model) {
         Outcome::new(KIND, Answer::CannotTell, why)
@@ -156,11 +160,23 @@ fn rate_alone(spin: &SpinFacts) -> f64 {
     spin.polls as f64 * 1e9 / spin.given_ns.max(1) as f64
 }
 
-fn judge<'a>(symbols: &mut Symbols, task: TaskId, spin: &'a SpinFacts) -> Option<Spinner<'a>> {
+/// Whether nearly every poll was of its own asking, and hardly any of another task's.
+fn wakes_itself(spin: &SpinFacts) -> bool {
     let (polls, own) = spin.looks.iter().fold((0, 0), |(polls, own), look| (polls + look.polls, own + look.own));
     let others: u64 = spin.looks.iter().map(|look| look.others).sum();
-    // Nearly every poll must be of its own asking, and hardly any of another task's.
-    if own < polls / 2 || others > polls / 4 {
+    own >= polls / 2 && others <= polls / 4
+}
+
+/// Whether no stack has lines but the standard library's, which brings its own: what was inlined is not in them.
+fn lineless(symbols: &mut Symbols, spin: &SpinFacts) -> bool {
+    let own = |frame: &symbols::Frame| !matches!(frame.krate.as_deref(), Some("std" | "core" | "alloc"));
+    let mut stacks = spin.looks.iter().filter(|look| !look.stack.is_empty()).peekable();
+    let seen = stacks.peek().is_some();
+    seen && stacks.all(|look| !symbols.stack(&look.stack).iter().any(|frame| own(frame) && frame.line.is_some()))
+}
+
+fn judge<'a>(symbols: &mut Symbols, task: TaskId, spin: &'a SpinFacts) -> Option<Spinner<'a>> {
+    if !wakes_itself(spin) {
         return None;
     }
     let mut seen: BTreeMap<(How, Option<Location>), (usize, Blame, bool)> = BTreeMap::new();
