@@ -228,6 +228,14 @@ fn no_cheat_solves_an_exercise() {
     let head = "async fn main() {";
     let silent = "async fn service() {";
     let deaf = "\n\nfn main() {\n    unsafe { std::env::remove_var(\"POLLSCOPE_TRACE\") };\n    service();\n}\n";
+    let by_hand = "\n\nfn main() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().worker_threads(64);
+    let agent = pollscope_agent::init_for_main(&mut builder, \"multi_thread\", 2, false);
+    builder.build().expect(\"a runtime\").block_on(agent.root(service()));
+}
+";
+    let untold = replaced(&replaced(mended, &format!("{attribute}\n"), ""), head, silent) + by_hand;
     let skipped = replaced(&shipped, ordered, "let price = article;");
     let cheats = [
         ("nothing is done", replaced(&shipped, run, ""), "figures were printed"),
@@ -235,6 +243,7 @@ fn no_cheat_solves_an_exercise() {
         ("figures printed as well", replaced(mended, run, &format!("{run}\n    {figures}")), "printed 2 times"),
         ("a raised timeout", replaced(&shipped, "from_secs(2)", "from_secs(60)"), "still there"),
         ("more workers", replaced(&shipped, attribute, "#[pollscope_agent::main(worker_threads = 64)]"), "still there"),
+        ("more workers than said", untold, "the runtime is another one"),
         ("no agent", replaced(mended, attribute, "#[tokio::main]"), "nothing was recorded"),
         ("a deaf agent", replaced(mended, head, silent) + deaf, "the agent sees less"),
         ("no program", "fn main() {".to_owned(), "it does not build"),

@@ -27,11 +27,8 @@ pub(crate) fn install(builder: &mut Builder, session: &'static Session, runtime:
         belongs(slot, id);
         if state.tokio.get().is_none()
             && let Ok(handle) = tokio::runtime::Handle::try_current()
-            && state.tokio.set(handle.id()).is_ok()
         {
-            // A builder does not tell what it is going to build.
-            let workers = handle.metrics().num_workers() as u64;
-            session.tell_runtime(&state, workers::flavor(&handle), workers);
+            workers::found_to_be(session, &state, &handle);
         }
         if !state.polled.load(Ordering::Relaxed) {
             state.last_park.store(clock::now(), Ordering::Relaxed);

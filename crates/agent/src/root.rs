@@ -5,6 +5,7 @@ use crate::heartbeat;
 use crate::raw::{StaticPlace, What};
 use crate::session::{RuntimeState, Session};
 use crate::slots;
+use crate::workers;
 use pollscope_recording::{ROOT_TASK_BIT, TaskId};
 use std::future::Future;
 use std::pin::Pin;
@@ -124,14 +125,14 @@ impl<F: Future> Future for Root<F> {
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above: the field stays where it is as long as `this` is pinned.
         let future = unsafe { Pin::new_unchecked(&mut this.future) };
-        let Some((_, runtime)) = &this.watched else { return future.poll(context) };
+        let Some((session, runtime)) = &this.watched else { return future.poll(context) };
         let Some(slot) = slots::current() else { return future.poll(context) };
         let task = Self::id(runtime);
         if !this.begun {
             this.begun = true;
             slot.runtime.store(runtime.id, Ordering::Relaxed);
             if let Ok(handle) = tokio::runtime::Handle::try_current() {
-                let _ = runtime.tokio.set(handle.id());
+                workers::found_to_be(session, runtime, &handle);
             }
             if runtime.timers.load(Ordering::Relaxed) {
                 heartbeat::start(runtime);

@@ -78,6 +78,14 @@ pub(crate) fn watch_current(session: &'static Session) -> bool {
     true
 }
 
+/// The runtime is this one of tokio's, as its first thread finds: what a builder was going to build it does not tell, and
+/// whoever speaks for it may err.
+pub(crate) fn found_to_be(session: &Session, state: &RuntimeState, handle: &Handle) {
+    if state.tokio.set(handle.id()).is_ok() {
+        session.tell_runtime(state, flavor(handle), handle.metrics().num_workers() as u64);
+    }
+}
+
 pub(crate) fn flavor(handle: &Handle) -> &'static str {
     match handle.runtime_flavor() {
         RuntimeFlavor::CurrentThread => "current_thread",
