@@ -1,5 +1,6 @@
-//! The watchdog: a plain thread that looks at every open poll a few hundred times a second, and takes the stack of one
-//! that is open too long *while it is open*. tokio's own counters are published late and lie while a worker is stuck.
+//! The watchdog: a plain thread that looks at every open poll a hundred times a second, more often at one that lasts, and
+//! takes the stack of one that is open too long *while it is open*. tokio's own counters are published late and lie while
+//! a worker is stuck.
 
 use crate::clock;
 use crate::heartbeat;
@@ -21,7 +22,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-const LOOK_EVERY: Duration = Duration::from_millis(4);
+/// Rare, for where the program has every core a thread that wakes takes one away for longer than it runs: it moves others
+/// from where their caches are.
+const LOOK_EVERY: Duration = Duration::from_millis(8);
+/// The same shortly before a stack is due.
+const LOOK_AGAIN: Duration = Duration::from_millis(4);
 /// A poll open for this long gets its first stack; the next ones follow at doubled ages.
 const STALL: Nanos = 20_000_000;
 /// A thread that sleeps often is found asleep sooner or later: so many looks in a row are spent on that.
@@ -58,9 +63,9 @@ pub(crate) fn run(session: &'static Session) {
     let mut workers = Workers::default();
     let mut pools = Pools::default();
     let mut told_silent: HashMap<u64, Nanos> = HashMap::new();
-    let mut last = false;
+    let (mut last, mut rest) = (false, LOOK_EVERY);
     while !last {
-        std::thread::park_timeout(LOOK_EVERY);
+        std::thread::park_timeout(rest);
         // Once more after the end: a stall that has just ended still wants its end told.
         last = session.stop_watching.load(Ordering::Acquire);
         workers.is_last = last;
@@ -79,6 +84,9 @@ pub(crate) fn run(session: &'static Session) {
             workers.forget(&slot);
             false
         });
+        let soon = clock::now() + LOOK_EVERY.as_nanos() as Nanos;
+        let is_due = |thread: &Thread| thread.watched.as_ref().is_some_and(|watched| watched.next_look < soon);
+        rest = if threads.values().any(is_due) { LOOK_AGAIN } else { LOOK_EVERY };
         pools.look(session, &mut sampler);
         listen(session, &mut told_silent);
         session.watchdog_cpu.store(clock::own_cpu(), Ordering::Relaxed);
