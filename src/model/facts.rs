@@ -78,7 +78,8 @@ pub struct Sample {
     pub at: Nanos,
     /// Thread state letter; 0 if unknown.
     pub state: u64,
-    /// System call it slept in; `u64::MAX` if none.
+    /// System call it slept in; [`CODE_FAULT`](pollscope_recording::CODE_FAULT) if it waited for its own code to be read
+    /// from disk, `u64::MAX` if in none.
     pub syscall: u64,
     /// Return addresses, innermost first.
     pub stack: Vec<u64>,

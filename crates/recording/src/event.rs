@@ -25,6 +25,8 @@ pub const POLL_BUCKETS: usize = 20;
 
 /// Of the wakes that a task makes itself in one window, so many are copied on a thread that the kernel keeps off the CPU.
 pub const SELF_WAKES_COPIED: u64 = 64;
+/// Stands for the number of a system call where a thread sleeps in a page fault because its own code is not in memory.
+pub const CODE_FAULT: u64 = u64::MAX - 1;
 
 /// The bucket a poll of `nanos` falls into.
 #[inline]
@@ -214,7 +216,8 @@ events! {
         run_delay_ns: u64,
         /// Thread state letter of `/proc/.../stat` (`R`, `S`, `D`); 0 if unknown.
         state: u64,
-        /// Number of the system call it sleeps in; `u64::MAX` if none or unknown.
+        /// Number of the system call it sleeps in; [`CODE_FAULT`] if in none, but in a page fault for its own code;
+        /// `u64::MAX` if neither is known.
         syscall: u64,
         /// Addresses of the calls (return addresses less one), innermost first; empty if no stack could be taken.
         stack: Vec<u64>,

@@ -1,5 +1,5 @@
-//! `environment`: polls that look long, and timers that look late, only because the kernel ran somebody else, or because
-//! the program had used up the CPU quota of its cgroup.
+//! `environment`: polls that look long, and timers that look late, only because the kernel ran somebody else, because the
+//! program had used up the CPU quota of its cgroup, or because its code was not in memory.
 //!
 //! A thread that the quota holds back is ready all the while, so its run delay has that time in it already; what the
 //! cgroup tells says why.
@@ -15,6 +15,10 @@ struct Late {
     /// Their time ready but not run: the worst, and all of it.
     worst_ns: u64,
     total_ns: u64,
+    /// Those that waited for their code to be read from disk: how many, the worst, and all of it.
+    fetches: u64,
+    worst_fetch_ns: u64,
+    fetches_ns: u64,
     /// Timers that fired late while the program was throttled and no poll was long.
     timers: u64,
     timers_ns: u64,
@@ -25,17 +29,12 @@ struct Late {
 
 pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Thresholds) -> Check {
     let late = late(model, polls, thresholds);
-    let (answer, why) = if late.total_ns + late.timers_ns >= thresholds.crowded_ns {
+    let (answer, why) = if late.total_ns + late.timers_ns + late.fetches_ns >= thresholds.crowded_ns {
         (Answer::Found, blamed(model, &late))
     } else if model.has_source("watchdog") {
-        let mut why = match late.polls {
-            0 => "no poll was long for want of CPU".to_owned(),
-            count => {
-                format!(
-                    "{count} long poll(s) for want of CPU, {:.0} ms in all: too little to matter",
-                    ms(late.total_ns)
-                )
-            }
+        let mut why = match (late.polls + late.fetches, ms(late.total_ns + late.fetches_ns)) {
+            (0, _) => "no poll was long for want of CPU".to_owned(),
+            (count, all) => format!("{count} long poll(s) for want of CPU, {all:.0} ms in all: too little to matter"),
         };
         if let Some(throttling) = throttling(model) {
             why.push_str(&format!("; {throttling}, which did no harm that was seen"));
@@ -50,6 +49,12 @@ pub(super) fn detect(model: &Model, polls: &[Judged<'_>], thresholds: &Threshold
 fn late(model: &Model, polls: &[Judged<'_>], thresholds: &Thresholds) -> Late {
     let mut late = Late::default();
     for poll in polls.iter().filter(|poll| poll.cause == Cause::Machine) {
+        if poll.fetching {
+            late.fetches += 1;
+            late.worst_fetch_ns = late.worst_fetch_ns.max(poll.delay_ns);
+            late.fetches_ns += poll.delay_ns;
+            continue;
+        }
         late.polls += 1;
         late.worst_ns = late.worst_ns.max(poll.delay_ns);
         late.total_ns += poll.delay_ns;
@@ -95,10 +100,20 @@ fn blamed(model: &Model, late: &Late) -> String {
         effects.push(format!("{} timer(s) fired late, up to {:.0} ms", late.timers, ms(late.worst_timer_ns)));
     }
     let effects = effects.join(", and ");
-    match throttling {
-        Some(throttling) => format!("{throttling}: {effects}; raise the quota, or use fewer workers"),
-        None => format!("{effects}: give the program more CPU, or fewer workers"),
-    }
+    let cpu = match throttling {
+        _ if effects.is_empty() => None,
+        Some(throttling) => Some(format!("{throttling}: {effects}; raise the quota, or use fewer workers")),
+        None => Some(format!("{effects}: give the program more CPU, or fewer workers")),
+    };
+    let code = (late.fetches > 0).then(|| {
+        format!(
+            "{} long poll(s) waited until the program's own code was read from disk, up to {:.0} ms: it had not run \
+             before, or memory is short",
+            late.fetches,
+            ms(late.worst_fetch_ns)
+        )
+    });
+    cpu.into_iter().chain(code).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -112,7 +127,11 @@ mod tests {
 
     /// A poll of 100 ms that starts at `since`; `cpu_ns` and `run_delay_ns` of it, and the state it was always seen in.
     fn poll(model: &mut Model, since: u64, cpu_ns: u64, run_delay_ns: u64, state: u8) {
-        let (task, tid, observed, syscall) = (1, 10, since, u64::MAX);
+        poll_in(model, since, cpu_ns, run_delay_ns, (state, u64::MAX));
+    }
+
+    fn poll_in(model: &mut Model, since: u64, cpu_ns: u64, run_delay_ns: u64, (state, syscall): (u8, u64)) {
+        let (task, tid, observed) = (1, 10, since);
         let (at, state, stack) = (since + 50 * MS, u64::from(state), Vec::new());
         model.feed(&Stall { at, task, tid, since, observed, cpu_ns: 0, run_delay_ns: 0, state, syscall, stack }.into());
         model.feed(&StallEnd { at: since + 100 * MS, task, tid, since, cpu_ns, run_delay_ns, observed }.into());
@@ -177,6 +196,29 @@ mod tests {
         // One that sleeps is not throttled, whatever happens to others.
         assert_eq!(answer(&delayed(b'S', 400 * MS), "blocking-call"), Some(Answer::Found));
         assert_eq!(answer(&delayed(b'R', 10 * MS), "blocking-call"), Some(Answer::Found));
+    }
+
+    #[test]
+    fn whose_code_is_on_the_disk_is_not_blocked_by_a_call() {
+        let faults = |polls: &[(u8, u64)], cpu_ns| {
+            let mut model = program("hooks,watchdog");
+            for (since, how) in (100..).step_by(200).zip(polls) {
+                poll_in(&mut model, since * MS, cpu_ns, MS, *how);
+            }
+            model.feed(&Delay { at: 200 * MS, task: 2, tid: 10, delay_ns: 90 * MS }.into());
+            found(model)
+        };
+        let code = faults(&[(b'D', CODE_FAULT), (b'S', CODE_FAULT)], MS);
+        assert_eq!((code.verdict, code.findings.len()), (Verdict::Environment, 0));
+        assert!(
+            why(&code).starts_with("2 long poll(s) waited until the program's own code was read"),
+            "{}",
+            why(&code)
+        );
+        assert!(why(&code).contains("up to 99 ms") && !why(&code).contains("CPU"), "{}", why(&code));
+        // A page of data may be a file that the program maps; and what computes for long does so with its code there.
+        assert_eq!(answer(&faults(&[(b'D', u64::MAX)], MS), "blocking-call"), Some(Answer::Found));
+        assert_eq!(answer(&faults(&[(b'D', CODE_FAULT)], 60 * MS), "cpu-bound-poll"), Some(Answer::Found));
     }
 
     #[test]

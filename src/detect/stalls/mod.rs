@@ -2,7 +2,7 @@
 //!
 //! One pipeline for all of them, by order of elimination:
 //!
-//! 1. What waited for a core is subtracted; what had handed its worker off, or ran on the blocking pool, is innocent.
+//! 1. What waited for a core, or for the program's code to be in memory, is subtracted; what had handed its worker off, or ran on the blocking pool, is innocent.
 //! 2. A poll that was in the panic hook is the panic's doing.
 //! 3. What is left was blocked or computed: the times of its thread tell which.
 //! 4. The functions below the program's own line tell by which call (`calls.toml`, the first class that matches).
@@ -29,9 +29,11 @@ mod victims;
 
 use std::sync::Arc;
 
+use pollscope_recording::CODE_FAULT;
+
 use super::place::{self, Blame};
 use super::{Check, Location, Outcome, Thresholds, ms};
-use crate::model::{Model, Stall};
+use crate::model::{Model, Sample, Stall};
 use crate::symbols::{self, Symbols};
 use calls::Lock;
 pub(in crate::detect) use calls::{Call, Calls, Class, When, matches};
@@ -46,7 +48,7 @@ enum Cause {
     Kind(&'static str),
     /// It waited for a lock that another long poll likely held: part of the harm of that one.
     Behind,
-    /// The kernel ran others: the machine's fault.
+    /// The kernel ran others, or read the program's code from disk: the machine's fault.
     Machine,
     /// It had handed its worker off, or was below the threshold.
     Innocent,
@@ -61,6 +63,8 @@ struct Judged<'a> {
     cpu_ns: u64,
     blocked_ns: u64,
     delay_ns: u64,
+    /// Part of that time its code was on its way from the disk.
+    fetching: bool,
     blame: Blame,
     /// What sort of call it was in.
     class: Option<Arc<Class>>,
@@ -129,6 +133,11 @@ fn judge<'a>(
     } else {
         (scale(cpu), scale(delay), scale(window - cpu - delay))
     };
+    // Nobody's call: the kernel reads the program itself, as the machine is short of memory or runs it for the first time.
+    let slept = |sample: &&Sample| sample.state != 0 && sample.state != u64::from(b'R');
+    let fetching = stall.samples.iter().any(|sample| sample.syscall == CODE_FAULT)
+        && stall.samples.iter().filter(slept).all(|sample| sample.syscall == CODE_FAULT);
+    let (delay_ns, blocked_ns) = if fetching { (delay_ns + blocked_ns, 0) } else { (delay_ns, blocked_ns) };
     let state = if cpu_ns >= blocked_ns { When::Computing } else { When::Blocked };
     let mut look = |stack: &[u64]| Look::at(&symbols.stack(stack), calls, state);
     let looks: Vec<Look> =
@@ -171,7 +180,8 @@ fn judge<'a>(
     } else {
         Cause::Kind(seen.kind(state, panic.is_some()))
     };
-    Judged { stall, end, cause, cpu_ns, blocked_ns, delay_ns, blame: seen.blame, class: seen.class, watch: seen.watch }
+    let Look { blame, class, watch, .. } = seen;
+    Judged { stall, end, cause, cpu_ns, blocked_ns, delay_ns, fetching, blame, class, watch }
 }
 
 /// Where the observer's own functions live.

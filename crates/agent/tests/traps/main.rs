@@ -14,6 +14,7 @@ mod beside;
 mod calls;
 mod dormant;
 mod ends;
+mod faults;
 mod harness;
 mod hooks;
 #[cfg(feature = "metrics")]
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         (calls::PROGRAMS, calls::TESTS),
         (dormant::PROGRAMS, dormant::TESTS),
         (ends::PROGRAMS, ends::TESTS),
+        (faults::PROGRAMS, faults::TESTS),
         (hooks::PROGRAMS, hooks::TESTS),
         #[cfg(feature = "metrics")]
         (metered::PROGRAMS, metered::TESTS),

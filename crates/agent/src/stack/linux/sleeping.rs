@@ -1,6 +1,7 @@
 //! The stack of a thread asleep in the kernel, without disturbing it: a signal would end
 //! its `read` with a timeout, its `poll` or its `epoll_wait` with EINTR.
 
+use pollscope_recording::CODE_FAULT;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -85,12 +86,25 @@ pub(super) fn copy(thread: &ThreadBounds) -> Outcome {
         let Some(bytes) = read_own(sp, (thread.stack_high - sp).min(MOST_BYTES) as usize) else {
             return Outcome::Nothing;
         };
+        let syscall = syscall.or_else(|| is_missing(pc).then_some(CODE_FAULT));
         // Moved on meanwhile: the copy may be half of one stack and half of another.
         if looker.look().as_ref() == Some(&before) {
             return Outcome::Stack { stack: RawStack { pc, sp, fp: 0, lr: 0, base: sp, bytes }, syscall, argument };
         }
     }
     Outcome::Nothing
+}
+
+/// Whether the page of an address is not in the process's memory. A thread in a page fault whose own code is there waits
+/// for data, and one whose code is not waits for that: the kernel names neither address.
+fn is_missing(address: u64) -> bool {
+    /// Set in the entry of a page that is there.
+    const PRESENT: u64 = 1 << 63;
+    // SAFETY: asks for a constant.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as u64;
+    let mut entry = [0; 8];
+    let read = File::open("/proc/self/pagemap").and_then(|map| map.read_exact_at(&mut entry, address / page * 8));
+    read.is_ok() && u64::from_ne_bytes(entry) & PRESENT == 0
 }
 
 /// Reads this process's memory through the kernel, which answers with an error where a
