@@ -2,7 +2,8 @@
 //!
 //! One pipeline for all of them, by order of elimination:
 //!
-//! 1. What waited for a core, or for the program's code to be in memory, is subtracted; what had handed its worker off, or ran on the blocking pool, is innocent.
+//! 1. What waited for a core, or for the program's code to be in memory, is subtracted; what had handed its worker off,
+//!    or ran on the blocking pool, is innocent.
 //! 2. A poll that was in the panic hook is the panic's doing.
 //! 3. What is left was blocked or computed: the times of its thread tell which.
 //! 4. The functions below the program's own line tell by which call (`calls.toml`, the first class that matches).
