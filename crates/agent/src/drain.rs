@@ -18,6 +18,7 @@ use crate::raw::{Raw, StaticPlace, What};
 use crate::self_wakes::{self, Suspects};
 use crate::session::Session;
 use crate::slots::{self, ROLE_MAIN, ROLE_WORKER, Slot};
+use crate::spares;
 use crate::stack::{Unwinder, generation, mapped};
 use crate::table::{Entry, Table};
 use crate::ticks::Keeper;
@@ -476,6 +477,7 @@ impl Drain {
             figures.hand_on(session);
         }
         self.second = now;
+        spares::tidy();
     }
 
     fn write(&mut self, event: impl Into<Event>) {

@@ -67,6 +67,7 @@ mod schedstat;
 mod self_wakes;
 mod session;
 mod slots;
+mod spares;
 mod stack;
 mod sync;
 mod table;

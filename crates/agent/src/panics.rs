@@ -5,7 +5,6 @@ use crate::clock;
 use crate::open_polls::Open;
 use crate::raw::{Noted, What};
 use crate::slots::{self, Slot};
-use crate::stack::capture_here;
 use pollscope_recording::{ROOT_TASK_BIT, TaskId};
 use std::cell::Cell;
 use std::panic::{Location, PanicHookInfo};
@@ -62,7 +61,7 @@ fn note(info: &PanicHookInfo<'_>) {
     set(Some(Pending { task, poll: slot.open_poll(), escaped: false }));
     let place = info.location().map(|at| (at.file().into(), at.line(), at.column()));
     let message = info.payload().downcast_ref::<&'static str>().copied().unwrap_or("");
-    let stack = slot.bounds.as_ref().filter(|_| Noted::has_room(false)).and_then(capture_here).map(Noted::new);
+    let stack = slot.bounds.as_ref().filter(|_| Noted::has_room(false)).and_then(Noted::here);
     let now = clock::now();
     #[cfg(feature = "tracing")]
     crate::trace::user_spans::note(slot, now, task);

@@ -1,11 +1,13 @@
 //! What a thread of the program puts into its ring: the events of the recording before the drain has made sense of
 //! them.
 
-use crate::stack::RawStack;
+use crate::spares;
+use crate::stack::{RawStack, ThreadBounds, capture_here};
 use crate::table::Entry;
 #[cfg(feature = "tracing")]
 use crate::trace::user_spans::Live;
 use pollscope_recording::{Nanos, ResourceId, TaskId, WaitId};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -30,9 +32,14 @@ static COPIED: AtomicUsize = AtomicUsize::new(0);
 
 #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only tracing tells of locks"))]
 impl Copied {
-    pub(crate) fn new(stack: RawStack) -> Copied {
-        COPIED.fetch_add(1, Ordering::Relaxed);
-        Copied(stack)
+    /// The stack of the caller.
+    pub(crate) fn here(thread: &ThreadBounds) -> Option<Copied> {
+        let mut stack = RawStack::default();
+        let copied = capture_here(thread, &mut stack);
+        copied.then(|| {
+            COPIED.fetch_add(1, Ordering::Relaxed);
+            Copied(stack)
+        })
     }
 
     /// How many there are.
@@ -54,7 +61,7 @@ const MOST_NOTED: usize = 64 << 20;
 static NOTED: AtomicUsize = AtomicUsize::new(0);
 
 /// A copied stack on its way to the drain, or kept there until it matters.
-pub(crate) struct Noted(RawStack);
+pub(crate) struct Noted(ManuallyDrop<Box<RawStack>>);
 
 impl Noted {
     /// Whether there is room for one more. What is copied on suspicion leaves half of it to what is certain to be told.
@@ -63,9 +70,14 @@ impl Noted {
         NOTED.load(Ordering::Relaxed) < if suspicion { MOST_NOTED / 2 } else { MOST_NOTED }
     }
 
-    pub(crate) fn new(stack: RawStack) -> Box<Noted> {
-        NOTED.fetch_add(stack.size(), Ordering::Relaxed);
-        Box::new(Noted(stack))
+    /// The stack of the caller.
+    pub(crate) fn here(thread: &ThreadBounds) -> Option<Noted> {
+        let mut stack = spares::take();
+        let copied = capture_here(thread, &mut stack);
+        copied.then(|| {
+            NOTED.fetch_add(stack.size(), Ordering::Relaxed);
+            Noted(ManuallyDrop::new(stack))
+        })
     }
 }
 
@@ -80,6 +92,8 @@ impl std::ops::Deref for Noted {
 impl Drop for Noted {
     fn drop(&mut self) {
         NOTED.fetch_sub(self.0.size(), Ordering::Relaxed);
+        // SAFETY: nobody uses it after this.
+        spares::give(unsafe { ManuallyDrop::take(&mut self.0) });
     }
 }
 
@@ -170,7 +184,7 @@ pub(crate) enum What {
         /// It can be sent to another task.
         owned: bool,
         /// Of some takings of a semaphore.
-        stack: Option<Box<Noted>>,
+        stack: Option<Noted>,
     },
     Released {
         resource: ResourceId,
@@ -183,7 +197,7 @@ pub(crate) enum What {
         task: TaskId,
         operation: &'static str,
         until: Nanos,
-        stack: Option<Box<Noted>>,
+        stack: Option<Noted>,
     },
     /// A task gave permits back, and they went to one who waits.
     HandedOver {
@@ -209,14 +223,14 @@ pub(crate) enum What {
     SelfWake {
         task: TaskId,
         woke: bool,
-        stack: Option<Box<Noted>>,
+        stack: Option<Noted>,
     },
     Panic {
         task: TaskId,
         /// File, line and column.
         place: Option<(Box<str>, u32, u32)>,
         message: &'static str,
-        stack: Option<Box<Noted>>,
+        stack: Option<Noted>,
     },
     Awaited {
         task: TaskId,

@@ -6,7 +6,7 @@ use crate::raw::Noted;
 use crate::stack::Unwinder;
 use crate::table::Entry;
 #[cfg(feature = "tracing")]
-use crate::{clock, raw::What, slots, stack::capture_here, trace::user_spans};
+use crate::{clock, raw::What, slots, trace::user_spans};
 use pollscope_recording::{Nanos, SELF_WAKES_COPIED, SelfWakes, TaskId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -51,7 +51,7 @@ fn count(task: TaskId, woke: bool) {
             let each = before < EACH.load(Ordering::Relaxed);
             if wanted || each {
                 let room = slot.bounds.as_ref().filter(|_| Noted::has_room(!wanted));
-                let stack = room.and_then(capture_here).map(Noted::new);
+                let stack = room.and_then(Noted::here);
                 let now = clock::now();
                 if wanted {
                     user_spans::note(slot, now, task);
@@ -114,14 +114,14 @@ fn suspects(polled: &BTreeMap<TaskId, Polled>, window: Nanos) -> Vec<(TaskId, &P
 #[derive(Default)]
 pub(crate) struct Suspects {
     armed: TaskId,
-    seen: Option<(bool, Option<Box<Noted>>)>,
+    seen: Option<(bool, Option<Noted>)>,
     /// In this window.
     polled: BTreeMap<TaskId, Polled>,
 }
 
 impl Suspects {
     /// The stack of one of the suspect's own wakes has come.
-    pub(crate) fn seen(&mut self, task: TaskId, woke: bool, stack: Option<Box<Noted>>) {
+    pub(crate) fn seen(&mut self, task: TaskId, woke: bool, stack: Option<Noted>) {
         if task == self.armed {
             self.seen = Some((woke, stack));
         }

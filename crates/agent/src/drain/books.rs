@@ -13,7 +13,7 @@ const MOST_STACKS: usize = 64;
 
 pub(super) struct Holder {
     pub(super) taken: words::Acquired,
-    pub(super) stack: Option<Box<Noted>>,
+    pub(super) stack: Option<Noted>,
 }
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Books {
         words::Books { at, resource, balanced: self.balanced, stays: self.kept && !self.sent }
     }
 
-    pub(super) fn take(&mut self, taken: words::Acquired, stack: Option<Box<Noted>>) {
+    pub(super) fn take(&mut self, taken: words::Acquired, stack: Option<Noted>) {
         let stack = stack.filter(|_| self.holders.len() < MOST_STACKS);
         match self.holders.last_mut() {
             Some(last) if last.taken.task == taken.task => {

@@ -31,7 +31,7 @@ struct Lock {
 
 struct Waiting {
     wait: words::Wait,
-    stack: Option<Box<Noted>>,
+    stack: Option<Noted>,
     told: bool,
     long: bool,
     granted: Option<Nanos>,
@@ -97,7 +97,7 @@ impl Locks {
         }
     }
 
-    pub(crate) fn acquired(&mut self, taken: words::Acquired, stack: Option<Box<Noted>>, always: bool) -> Vec<Event> {
+    pub(crate) fn acquired(&mut self, taken: words::Acquired, stack: Option<Noted>, always: bool) -> Vec<Event> {
         let (at, resource) = (taken.at, taken.resource);
         self.collected(resource, taken.task);
         let Some(lock) = self.locks.get_mut(&resource) else { return Vec::new() };
@@ -237,7 +237,7 @@ impl Locks {
         }
     }
 
-    pub(crate) fn wait(&mut self, wait: words::Wait, stack: Option<Box<Noted>>) -> Vec<Event> {
+    pub(crate) fn wait(&mut self, wait: words::Wait, stack: Option<Noted>) -> Vec<Event> {
         let (id, task, at) = (wait.wait, wait.task, wait.at);
         if self.waits.contains_key(&id) {
             return Vec::new();

@@ -2,7 +2,8 @@
 
 use super::Captured;
 
-/// Never made here.
+/// Never filled here.
+#[derive(Default)]
 pub(crate) struct RawStack;
 
 impl RawStack {
@@ -64,8 +65,8 @@ pub(crate) fn generation() -> (u64, u64) {
     (0, 0)
 }
 
-pub(crate) fn capture_here(_: &ThreadBounds) -> Option<RawStack> {
-    None
+pub(crate) fn capture_here(_: &ThreadBounds, _: &mut RawStack) -> bool {
+    false
 }
 
 pub(crate) struct Unwinder;

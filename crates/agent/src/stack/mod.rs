@@ -1,5 +1,6 @@
 //! Stacks of threads: of sleeping ones without a signal, of running ones with one, of the current one from where it
-//! stands. Only addresses leave this module; the copied bytes, which may hold secrets, are dropped with the `RawStack`.
+//! stands. Only addresses leave this module; the copied bytes, which may hold secrets, are overwritten by those of
+//! the next stack or freed.
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[path = "linux/mod.rs"]

@@ -10,7 +10,6 @@ use crate::clock;
 use crate::idle;
 use crate::raw::{Noted, What};
 use crate::slots;
-use crate::stack::capture_here;
 use pollscope_recording::{Nanos, ResourceId};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,7 +60,7 @@ pub(super) fn polled(fields: &Fields) {
     if ready && resource.tag() == SEMAPHORE && before.obtained > 0 {
         // Permits can be forgotten, and their takers end: then only this tells where they went.
         let bounds = slot.bounds.filter(|_| Noted::has_room(true) && is_sampled(resource_id, now));
-        let stack = bounds.as_ref().and_then(capture_here).map(Noted::new);
+        let stack = bounds.as_ref().and_then(Noted::here);
         let (permits, owned) = (before.requested.max(1), is_owned(name));
         slot.note(now, What::Acquired { resource: resource_id, task, permits, owned, stack });
         if is_single(resource) {
@@ -78,7 +77,7 @@ pub(super) fn polled(fields: &Fields) {
     }
     // The await stack of the user is on the thread right now, and nowhere later. What ends by itself needs none.
     let bounds = slot.bounds.filter(|_| resource.tag() != OTHER_RESOURCE).and_then(|_| idle::within_poll(slot));
-    let stack = bounds.as_ref().filter(|_| Noted::has_room(false)).and_then(capture_here).map(Noted::new);
+    let stack = bounds.as_ref().filter(|_| Noted::has_room(false)).and_then(Noted::here);
     let operation = if resource.tag() == CHANNEL { "mpsc::Sender::send" } else { name };
     if let Some(spans) = bounds.and_then(|_| user_spans::of_poll(slot)) {
         slot.note(now, What::InSpans { task, wait, spans });

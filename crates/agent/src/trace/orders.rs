@@ -8,7 +8,6 @@ use super::current_task;
 use crate::moment;
 use crate::raw::{Copied, HeldLock, TakenLock, What};
 use crate::slots::Slot;
-use crate::stack::capture_here;
 use pollscope_recording::{Nanos, ResourceId, TaskId};
 use rustc_hash::FxHashMap;
 use std::cell::Cell;
@@ -176,7 +175,7 @@ pub(super) fn taken(slot: &Slot, resource: ResourceId, shared: bool, now: Nanos)
     let pairs = if waited && !held.is_empty() { worthy(&held, Use(resource, shared), task, now) } else { Vec::new() };
     let wanted = pairs.iter().any(|(.., worth)| *worth == Worth::Stacks) || is_sampled(resource, now);
     let bounds = slot.bounds.as_ref().filter(|_| wanted);
-    let stack = bounds.and_then(capture_here).map(Copied::new).map(Arc::new);
+    let stack = bounds.and_then(Copied::here).map(Arc::new);
     with_held(task, |all| {
         let held = all.entry(task).or_default();
         for (first, others, worth) in pairs {

@@ -54,12 +54,13 @@ fn copy_here(high: u64, most: u64, into: &mut Vec<u8>) -> Option<(u64, u64, u64,
     Some((pc, sp, fp, lr))
 }
 
-/// The stack of the caller, whose thread has these bounds; its own frame comes first.
+/// The stack of the caller, whose thread has these bounds; its own frame comes first. False if it could not be had.
 #[inline(never)]
-pub(crate) fn capture_here(thread: &ThreadBounds) -> Option<RawStack> {
-    let mut bytes = Vec::new();
-    let (pc, sp, fp, lr) = copy_here(thread.stack_high, MOST, &mut bytes)?;
-    Some(RawStack { pc, sp, fp, lr, base: sp, bytes })
+pub(crate) fn capture_here(thread: &ThreadBounds, into: &mut RawStack) -> bool {
+    into.bytes.clear();
+    let Some((pc, sp, fp, lr)) = copy_here(thread.stack_high, MOST, &mut into.bytes) else { return false };
+    (into.pc, into.sp, into.fp, into.lr, into.base) = (pc, sp, fp, lr, sp);
+    true
 }
 
 /// Appends the stack of the caller up to `high`, `most` bytes at most, to `into`; `high` lies on this thread's stack.

@@ -21,6 +21,7 @@ use pollscope_recording::Nanos;
 use std::collections::HashMap;
 
 /// A stack as copied: registers and the bytes from `base` up.
+#[derive(Default)]
 pub(crate) struct RawStack {
     pub(crate) pc: u64,
     pub(crate) sp: u64,

@@ -89,7 +89,8 @@ fn a_running_thread() {
 #[inline(never)]
 fn stands_here(_: &AtomicBool) {
     let bounds = ThreadBounds::current().unwrap();
-    let copied = super::here::capture_here(&bounds).unwrap();
+    let mut copied = super::RawStack::default();
+    assert!(super::here::capture_here(&bounds, &mut copied));
     let (stack, whole) = Unwinder::new().unwind_to_root(&copied);
     assert!(whole, "the stack ends where the thread began");
     assert!(covers(stands_here, &stack));

@@ -51,9 +51,11 @@ impl Unwinder {
         unwinder.refresh();
         // All threads share the outermost return address (in `clone3` or the like); one
         // short-lived thread, whose registers are all known, tells which it is.
-        let probe = std::thread::Builder::new()
-            .name("pollscope-probe".to_owned())
-            .spawn(|| super::ThreadBounds::current().and_then(|b| super::here::capture_here(&b)));
+        let probe = std::thread::Builder::new().name("pollscope-probe".to_owned()).spawn(|| {
+            let mut copied = super::RawStack::default();
+            let bounds = super::ThreadBounds::current()?;
+            super::here::capture_here(&bounds, &mut copied).then_some(copied)
+        });
         if let Some(stack) = probe.ok().and_then(|p| p.join().ok()).flatten() {
             let run = unwinder.run(&stack, stack.fp, stack.lr);
             if run.ended && run.addresses.len() > 2 {
